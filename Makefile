@@ -1,0 +1,58 @@
+# Each environment below .venv is made once, and again when pyproject.toml or its pins change.
+# Another interpreter: make test PYTHON=python3.13 (after make clean).
+
+PYTHON ?= python3
+DEMO := .venv/demo
+TEST := .venv/test
+OLDEST := .venv/oldest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-oldest matrix check format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(DEMO)/installed ## Train and continue on real data, and draw the learning curve
+	$(DEMO)/bin/python examples/demo.py
+
+test: $(TEST)/installed ## Run the tests on two workers; below 95 % coverage is a failure
+	$(TEST)/bin/python -m pytest -n 2 --cov
+
+test-oldest: $(OLDEST)/installed ## Run the tests with the oldest supported versions
+	$(OLDEST)/bin/python -m pytest -n 2
+
+matrix: $(TEST)/installed ## Run every optimizer with every schedule (long)
+	$(TEST)/bin/python -m pytest -n 2 -m matrix
+
+check: $(TEST)/installed ## Check format, lint, types and layers
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/mypy
+	$(TEST)/bin/lint-imports
+
+format: $(TEST)/installed ## Format the code and mend what ruff can mend
+	$(TEST)/bin/ruff check --fix-only .
+	$(TEST)/bin/ruff format .
+
+clean: ## Remove environments, caches and build outputs
+	rm -rf .venv build dist *.egg-info .coverage .coverage.*
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/%/installed: extras = dev
+.venv/%/installed: pins = constraints.txt
+$(DEMO)/installed: extras = plot,frame
+$(OLDEST)/installed: pins = .venv/oldest.txt
+$(OLDEST)/installed: .venv/oldest.txt
+
+# torch goes first, so that the pinned build is the one everything else builds on.
+.venv/%/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet -c $(pins) torch
+	$(@D)/bin/python -m pip install --quiet -c $(pins) -e '.[$(extras)]'
+	touch $@
+
+# constraints-oldest.txt names only what differs; everything else is pinned as in constraints.txt.
+.venv/oldest.txt: constraints-oldest.txt constraints.txt
+	mkdir -p $(@D)
+	awk -F == 'NR == FNR {oldest[$$1]; print; next} !($$1 in oldest)' $^ > $@

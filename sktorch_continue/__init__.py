@@ -1,0 +1,43 @@
+"""PyTorch estimators for scikit-learn that go on training exactly where they stopped."""
+
+from sktorch_continue.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    Freeze,
+    GradientClipping,
+    PrintLog,
+    Unfreeze,
+)
+from sktorch_continue.display import HistoryDisplay
+from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
+from sktorch_continue.exceptions import (
+    ContinuationError,
+    ContinuationWarning,
+    NonFiniteLossError,
+    SktorchContinueError,
+)
+from sktorch_continue.history import History
+from sktorch_continue.modules import MLP
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "MLP",
+    "Callback",
+    "ContinuationError",
+    "ContinuationWarning",
+    "EarlyStopping",
+    "EpochScoring",
+    "Freeze",
+    "GradientClipping",
+    "History",
+    "HistoryDisplay",
+    "NonFiniteLossError",
+    "PrintLog",
+    "SktorchContinueError",
+    "TorchClassifier",
+    "TorchEstimator",
+    "TorchRegressor",
+    "Unfreeze",
+]

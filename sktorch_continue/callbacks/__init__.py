@@ -1,0 +1,19 @@
+"""Callbacks: parts of a run that watch it, score it and decide when it ends."""
+
+from sktorch_continue.callbacks.base import HOOKS, Callback
+from sktorch_continue.callbacks.early_stopping import EarlyStopping
+from sktorch_continue.callbacks.epoch_scoring import EpochScoring
+from sktorch_continue.callbacks.freeze import Freeze, Unfreeze
+from sktorch_continue.callbacks.gradient_clipping import GradientClipping
+from sktorch_continue.callbacks.print_log import PrintLog
+
+__all__ = [
+    "HOOKS",
+    "Callback",
+    "EarlyStopping",
+    "EpochScoring",
+    "Freeze",
+    "GradientClipping",
+    "PrintLog",
+    "Unfreeze",
+]

@@ -1,0 +1,33 @@
+"""Calling hooks: only those that somebody overrides, looked up once per call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sktorch_continue.callbacks.base import HOOKS, Callback, overrides
+
+
+class Hooks:
+    """The overridden hooks of some callbacks; an unused hook is an empty list.
+
+    Parameters
+    ----------
+    callbacks : iterable of Callback
+        In the order they are to be called.
+    """
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        callbacks = list(callbacks)
+        self._methods: dict[str, list[Callable[..., None]]] = {
+            hook: [getattr(callback, hook) for callback in callbacks if overrides(callback, hook)] for hook in HOOKS
+        }
+
+    def of(self, hook: str) -> list[Callable[..., None]]:
+        """Return the methods to call at `hook`."""
+        return self._methods[hook]
+
+    def call(self, hook: str, *args: Any) -> None:
+        """Call everybody who overrides `hook`."""
+        for method in self._methods[hook]:
+            method(*args)

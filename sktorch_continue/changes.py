@@ -1,0 +1,198 @@
+"""What continuing does with a changed parameter: compare two specifications, refuse first, then apply.
+
+=============================================== ==============================================================
+changed                                         what happens
+=============================================== ==============================================================
+``module``, ``module__*``                       refused
+``optimizer__*``, ``lr``                        put into the living parameter groups; moments kept
+``optimizer``, ``criterion``, ``lr_scheduler``  the new one starts now, with a warning that names what is dropped
+``callbacks``                                   matched by name and class
+``random_state``                                new streams from the next epoch on
+everything else                                 is read at every call anyway
+=============================================== ==============================================================
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from typing import Any
+
+from torch.optim import Optimizer
+
+from sktorch_continue import modules, optimizers, schedules
+from sktorch_continue.criteria import build_criterion
+from sktorch_continue.exceptions import ContinuationError, ContinuationWarning
+from sktorch_continue.run import Run
+from sktorch_continue.schedules import Horizon
+from sktorch_continue.specification import Part, Specification
+
+
+def changed_parameters(old: Specification, new: Specification) -> dict[str, list[Any]]:
+    """Return ``{parameter: [before, now]}`` for the record of a call."""
+    names = sorted({*old.parameters, *new.parameters})
+    pairs = {name: [old.parameters.get(name), new.parameters.get(name)] for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def refuse(run: Run, new: Specification) -> None:
+    """Refuse what a run cannot take, before anything is changed.
+
+    Raises
+    ------
+    ContinuationError
+        For another module, or a callback of a known name and another class.
+    """
+    old = run.specification
+    if old.parts["module"] != new.parts["module"]:
+        differences = "; ".join(
+            f"{name} was {before!r} and is now {now!r}"
+            for name, (before, now) in changed_parameters(old, new).items()
+            if name == "module" or name.startswith("module__")
+        )
+        raise ContinuationError(
+            f"a run cannot go on with another module: {differences}. Set it back to continue, or call fit on "
+            "clone(estimator) for a new run"
+        )
+    for name, callback in new.callbacks.items():
+        known = run.callbacks.get(name)
+        if known is not None and type(known) is not type(callback):
+            raise ContinuationError(
+                f"callback {name!r} was a {type(known).__name__} and is now a {type(callback).__name__}; give it "
+                "another name"
+            )
+
+
+def apply(run: Run, new: Specification, horizon: Horizon, on_continue: str) -> None:
+    """Let a run go on under a new specification.
+
+    Parameters
+    ----------
+    run : Run
+        To change.
+    new : Specification
+        Already passed by :func:`refuse`.
+    horizon : Horizon
+        Of this call.
+    on_continue : {"continue", "extend", "restart"}
+        What the schedule does.
+    """
+    old, run.specification = run.specification, new
+    new_schedule = old.parts["lr_scheduler"] != new.parts["lr_scheduler"]
+    _replace_callbacks(run, new)
+    if new_schedule:
+        run.lr_scheduler = None
+    if old.parts["criterion"] != new.parts["criterion"]:
+        _replace_criterion(run, old, new)
+    _change_optimizer(run, old, new)
+    if new_schedule:
+        _replace_schedule(run, old, new, horizon)
+        return
+    if old.lr != new.lr:
+        _change_rate(run, old.lr, new.lr)
+    if new.lr_scheduler is None:
+        return
+    if on_continue == "restart":
+        _start_schedule(run, new.lr_scheduler, old.lr, new.lr, horizon)
+    elif on_continue == "extend" and schedules.has_horizon(new.lr_scheduler):
+        plan = schedules.extend(new.lr_scheduler, run.optimizer, run.lr_scheduler, horizon.steps)
+        run.schedule_plan = plan
+
+
+def _replace_callbacks(run: Run, new: Specification) -> None:
+    before = run.callbacks
+    run.callbacks = {name: copy.deepcopy(prototype) for name, prototype in new.callbacks.items()}
+    for name, callback in run.callbacks.items():
+        if name in before:
+            callback.load_state_dict(before[name].state_dict())
+    dropped = [name for name in before if name not in run.callbacks]
+    if dropped:
+        _warn(f"callbacks {dropped} are dropped with what they know; the others go on")
+    if run.best is not None and not any(getattr(c, "restore_best", False) for c in run.callbacks.values()):
+        run.drop_best()
+
+
+def _replace_criterion(run: Run, old: Specification, new: Specification) -> None:
+    criterion = build_criterion(new.criterion).to(run.device, modules.float_dtype(run.module))
+    learned = [*run.criterion.parameters(), *criterion.parameters()]
+    run.criterion = criterion
+    if learned:
+        _replace_optimizer(run, keep_moments=True)
+    _warn(f"criterion {old.criterion.label} is replaced by {_labelled(new.criterion)}; the rest of the run goes on")
+
+
+def _change_optimizer(run: Run, old: Specification, new: Specification) -> None:
+    before, now = old.parts["optimizer"], new.parts["optimizer"]
+    if before == now:
+        return
+    same_class = before["factory"] == now["factory"] and _is_optimizer_class(new.optimizer.factory)
+    if not same_class:
+        _replace_optimizer(run, keep_moments=False)
+        _warn(
+            f"optimizer {old.optimizer.label} is replaced by {_labelled(new.optimizer)} and its moments are dropped; "
+            "the rest of the run goes on"
+        )
+        return
+    names = {*before["arguments"], *now["arguments"]} - {"lr"}
+    changed = {
+        n: new.optimizer.arguments.get(n) for n in names if before["arguments"].get(n) != now["arguments"].get(n)
+    }
+    if changed:
+        fresh = optimizers.shadow(new.optimizer, run.module, run.criterion)
+        optimizers.update_groups(run.optimizer, changed, fresh)
+
+
+def _is_optimizer_class(factory: Any) -> bool:
+    return inspect.isclass(factory) and issubclass(factory, Optimizer)
+
+
+def _replace_optimizer(run: Run, *, keep_moments: bool) -> None:
+    """Build the optimizer anew; its rates, and the schedule, go on where they were."""
+    before, schedule = run.optimizer, run.lr_scheduler
+    run.build_optimizer()
+    if keep_moments:
+        run.optimizer.state.update({p: s for p, s in before.state.items() if p in set(run.module.parameters())})
+    if schedule is not None:
+        run.build_schedule()
+        schedules.load_schedule(run.lr_scheduler, schedule.state_dict())
+    if schedule is None and not keep_moments:
+        return
+    for index, group in enumerate(run.optimizer.param_groups):
+        source = before.param_groups[min(index, len(before.param_groups) - 1)]
+        group.update({name: source[name] for name in ("lr", "initial_lr") if name in source})
+
+
+def _change_rate(run: Run, old: float, new: float) -> None:
+    if not schedules.scale_base(run.optimizer, run.lr_scheduler, old, new):
+        setter = type(run.lr_scheduler).__name__ if run.lr_scheduler is not None else "every parameter group"
+        _warn(f"lr={new:g} has no effect: {setter} sets its learning rates itself")
+
+
+def _replace_schedule(run: Run, old: Specification, new: Specification, horizon: Horizon) -> None:
+    if old.lr_scheduler is not None:
+        successor = "none" if new.lr_scheduler is None else _labelled(new.lr_scheduler)
+        _warn(
+            f"lr_scheduler {_labelled(old.lr_scheduler)} is dropped and {successor} starts now, from "
+            f"lr={new.lr:g}; the rest of the run goes on"
+        )
+    if new.lr_scheduler is not None:
+        _start_schedule(run, new.lr_scheduler, old.lr, new.lr, horizon)
+        return
+    schedules.reset_rates(run.optimizer, new.lr, old.lr)
+    run.schedule_plan = {}
+
+
+def _start_schedule(run: Run, part: Part, old_lr: float, new_lr: float, horizon: Horizon) -> None:
+    schedules.reset_rates(run.optimizer, new_lr, old_lr)
+    run.schedule_plan = schedules.plan_horizon(part, horizon)
+    run.build_schedule()
+
+
+def _labelled(part: Part) -> str:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in part.arguments.items())
+    return f"{part.label}({arguments})"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ContinuationWarning, stacklevel=2)

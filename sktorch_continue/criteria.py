@@ -1,0 +1,186 @@
+"""Criteria: building them, the loss of a weighted batch, and what their outputs mean."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sktorch_continue.modules import describe_shape_error
+from sktorch_continue.specification import Part, signature_of
+
+
+class FunctionLoss(nn.Module):
+    """A loss function ``function(output, target, **arguments)`` as a criterion."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], arguments: dict[str, Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.arguments = arguments
+        if "reduction" in signature_of(function):
+            self.reduction = arguments.get("reduction", "mean")
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss."""
+        arguments = dict(self.arguments)
+        if hasattr(self, "reduction"):
+            arguments["reduction"] = self.reduction
+        return self.function(output, target, **arguments)
+
+
+def build_criterion(part: Part) -> nn.Module:
+    """Build a criterion from a class, a factory, an instance (copied) or a loss function of two arguments."""
+    factory = part.factory
+    if isinstance(factory, nn.Module):
+        if part.arguments:
+            raise ValueError(
+                f"criterion is an instance of {part.label}, so {['criterion__' + n for n in part.arguments]} cannot "
+                "be used; give the class instead"
+            )
+        return copy.deepcopy(factory)
+    if not inspect.isclass(factory) and _required_arguments(factory) >= 2:
+        return FunctionLoss(factory, part.arguments)
+    criterion = factory(**part.arguments)
+    if not isinstance(criterion, nn.Module):
+        raise TypeError(f"criterion={part.label} returned {type(criterion).__name__}; a torch.nn.Module was expected")
+    return criterion
+
+
+def _required_arguments(factory: Any) -> int:
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is p.empty for p in signature_of(factory).values())
+
+
+def per_sample(criterion: nn.Module) -> nn.Module:
+    """Return the same criterion (parameters shared) that gives one loss per element.
+
+    Raises
+    ------
+    ValueError
+        If it has no reduction that could be left out.
+    """
+    reduction = getattr(criterion, "reduction", None)
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(
+            f"weights need a loss per sample, but {type(criterion).__name__} has reduction={reduction!r}; 'mean', "
+            "'sum' or 'none' was expected: give the criterion a `reduction` attribute that it honours, or train "
+            "without sample_weight and class_weight"
+        )
+    single = copy.copy(criterion)
+    vars(single)["reduction"] = "none"
+    return single
+
+
+class BatchLoss:
+    """The loss of a batch, and its share in the epoch's mean.
+
+    Parameters
+    ----------
+    criterion : nn.Module
+        Of the run.
+    weighted : bool
+        Whether batches come with weights.
+    """
+
+    def __init__(self, criterion: nn.Module, *, weighted: bool) -> None:
+        self.criterion = per_sample(criterion) if weighted else criterion
+        self.sums = getattr(criterion, "reduction", "mean") == "sum"
+
+    def __call__(self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        """Return the scalar loss: the criterion's own, or the weighted mean (sum) of the samples' losses."""
+        loss = self.criterion(output, target)
+        if weight is None:
+            return loss if loss.ndim == 0 else loss.mean()
+        losses = loss.reshape(len(target), -1).mean(dim=1)
+        total = (losses * weight).sum()
+        return total if self.sums else total / weight.sum()
+
+    def share(self, loss: float, weight_sum: float) -> float:
+        """Return what the batch adds to the epoch's sum of losses."""
+        return loss if self.sums else loss * weight_sum
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the criterion is told and what the module's outputs mean.
+
+    Attributes
+    ----------
+    kind : {"index", "indicator", "real"}
+        Class positions (n,) int64; 0 and 1 per label, float (n, k); real values, float (n, k).
+    n_outputs : int
+        Outputs of the module per row.
+    """
+
+    kind: str
+    n_outputs: int
+
+    def target(self, encoded: Any, dtype: torch.dtype, *, flat: bool) -> torch.Tensor:
+        """Return the encoded target as the criterion reads it; `flat` where the module's output is (n,)."""
+        tensor = torch.as_tensor(encoded)
+        if self.kind == "index":
+            return tensor
+        tensor = tensor.to(dtype)
+        return tensor.reshape(-1) if flat else tensor.reshape(len(tensor), self.n_outputs)
+
+    def check_output(self, module: nn.Module, output: Any, n_rows: int) -> bool:
+        """Refuse an output that does not fit the target; return whether it is flat.
+
+        Raises
+        ------
+        TypeError
+            If it is not a tensor.
+        ValueError
+            If it has another shape.
+        """
+        if not isinstance(output, torch.Tensor):
+            raise TypeError(f"{type(module).__name__} returned {type(output).__name__}; a tensor was expected")
+        shape = tuple(output.shape)
+        flat = self.kind != "index" and self.n_outputs == 1 and shape == (n_rows,)
+        if not flat and shape != (n_rows, self.n_outputs):
+            raise ValueError(describe_shape_error(module, shape, f"({n_rows}, {self.n_outputs})"))
+        return flat
+
+    def probabilities(self, output: torch.Tensor, criterion: nn.Module) -> torch.Tensor:
+        """Turn outputs into probabilities of shape (n, n_classes or n_labels).
+
+        ``NLLLoss`` reads log-probabilities and ``BCELoss`` probabilities; every other criterion is taken to read
+        logits.
+        """
+        output = output.reshape(len(output), -1)
+        if self.kind == "index":
+            return output.exp() if isinstance(criterion, nn.NLLLoss) else output.softmax(dim=1)
+        return output if isinstance(criterion, nn.BCELoss) else output.sigmoid()
+
+
+def class_objective(criterion: Part, n_classes: int, *, multilabel: bool) -> Objective:
+    """Return the objective of a classifier.
+
+    Raises
+    ------
+    ValueError
+        If the criterion cannot read this kind of target.
+    """
+    reads_indicator = _is_a(criterion.factory, (nn.BCEWithLogitsLoss, nn.BCELoss))
+    if multilabel:
+        if _is_a(criterion.factory, (nn.CrossEntropyLoss, nn.NLLLoss)):
+            raise ValueError(
+                f"y is a multilabel indicator, but criterion={criterion.label} expects one class per row; use "
+                "criterion=None or 'BCEWithLogitsLoss'"
+            )
+        return Objective("indicator", n_classes)
+    if reads_indicator and n_classes > 2:
+        raise ValueError(
+            f"criterion={criterion.label} tells two classes apart, but y has {n_classes}; use criterion=None or "
+            "'CrossEntropyLoss', or give y as a multilabel indicator"
+        )
+    return Objective("indicator", 1) if reads_indicator else Objective("index", n_classes)
+
+
+def _is_a(factory: Any, classes: tuple[type, ...]) -> bool:
+    return issubclass(factory, classes) if inspect.isclass(factory) else isinstance(factory, classes)

@@ -1,0 +1,115 @@
+"""Rows ready to be trained on or scored: inputs, encoded target, weights, and a choice of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sktorch_continue.data.inputs import Batch, Inputs
+
+EVALUATION_BYTES = 4 << 20
+
+
+@dataclass
+class Precision:
+    """What a batch is cast to.
+
+    Attributes
+    ----------
+    dtype : torch.dtype
+        Floating dtype of the module.
+    keep_integers : bool
+        Whether integer inputs stay integers: the module has an embedding, or inputs are named.
+    device : torch.device
+        Where the module lives.
+    """
+
+    dtype: torch.dtype
+    keep_integers: bool
+    device: torch.device
+
+    def __call__(self, tensors: dict[str, torch.Tensor]) -> Batch:
+        """Cast and move a batch; a single unnamed input comes back bare."""
+        cast = {name: tensor.to(self.device, self._dtype_of(tensor)) for name, tensor in tensors.items()}
+        return cast.get("", cast)
+
+    def _dtype_of(self, tensor: torch.Tensor) -> torch.dtype:
+        if tensor.is_floating_point() or not self.keep_integers:
+            return self.dtype
+        return torch.bool if tensor.dtype == torch.bool else torch.int64
+
+
+@dataclass
+class Dataset:
+    """Chosen rows of checked data.
+
+    Attributes
+    ----------
+    inputs : Inputs
+        All rows that were given.
+    target : Tensor
+        Encoded target of all rows, in the dtype and shape the criterion reads.
+    weight : Tensor or None
+        Weight of all rows, shape (n,); None when every weight is one.
+    rows : Tensor or None
+        int64 positions of the chosen rows; None for all.
+    """
+
+    inputs: Inputs
+    target: torch.Tensor
+    weight: torch.Tensor | None
+    rows: torch.Tensor | None
+
+    def __len__(self) -> int:
+        return self.inputs.n_rows if self.rows is None else len(self.rows)
+
+    def batches(
+        self, precision: Precision, batch_size: int, order: torch.Tensor | None = None, start: int = 0
+    ) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor | None]]:
+        """Yield fresh (inputs, target, weight) batches in `order`, from row `start` of it on.
+
+        Parameters
+        ----------
+        precision : Precision
+            Device and dtypes.
+        batch_size : int
+            Rows per batch; the last one may be smaller.
+        order : Tensor of shape (len(self),), optional
+            A permutation; None keeps the order of the rows.
+        start : int, default=0
+            Rows of the order to pass over.
+        """
+        rows = self.rows if order is None else order if self.rows is None else self.rows[order]
+        for first in range(start, len(self), batch_size):
+            last = min(first + batch_size, len(self))
+            chosen = slice(first, last) if rows is None else rows[first:last]
+            target = self.target[chosen].to(precision.device, copy=True)
+            weight = None if self.weight is None else self.weight[chosen].to(precision.device, copy=True)
+            yield precision(self.inputs.take(chosen)), target, weight
+
+    def evaluation_rows(self, batch_size: int) -> int:
+        """Return how many rows to score at once: about 4 MiB of input, at least a training batch."""
+        return max(batch_size, EVALUATION_BYTES // self.inputs.row_bytes)
+
+
+def check_weights(sample_weight: np.ndarray | None) -> np.ndarray | None:
+    """Return float64 weights, or None where all are one and change nothing.
+
+    Raises
+    ------
+    ValueError
+        For negative weights, and when every weight is zero.
+    """
+    if sample_weight is None or (sample_weight == 1).all():
+        return None
+    if (sample_weight < 0).any():
+        raise ValueError(
+            f"sample_weight has {int((sample_weight < 0).sum())} negative values (smallest "
+            f"{sample_weight.min()}); weights of zero or more were expected"
+        )
+    if not sample_weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return sample_weight

@@ -1,0 +1,207 @@
+"""X in any of its forms, checked once and then used where it lies.
+
+A batch is always a fresh allocation in the module's precision: alignment can decide the last bit of a
+matrix product, and casting batch by batch never doubles the data.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse
+import torch
+from sklearn.utils.validation import check_array, validate_data
+
+SINGLE = (torch.float32, torch.float16, torch.bfloat16)
+
+Batch = torch.Tensor | dict[str, torch.Tensor]
+
+
+class Source(Protocol):
+    """Rows of one array: how many, of which shape, and a fresh copy of some of them."""
+
+    n_rows: int
+    row_shape: tuple[int, ...]
+    row_bytes: int
+    is_single: bool
+
+    def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
+        """Return a fresh dense tensor with the given rows."""
+
+
+class DenseSource:
+    """A tensor that shares memory with the caller's array."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+        self.n_rows = tensor.shape[0]
+        self.row_shape = tuple(tensor.shape[1:])
+        self.row_bytes = tensor[:1].nbytes
+        self.is_single = tensor.dtype in SINGLE
+
+    def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
+        """Gather in one call."""
+        if isinstance(rows, slice):
+            return self._tensor[rows].clone(memory_format=torch.contiguous_format)
+        return self._tensor.index_select(0, rows)
+
+
+class SparseSource:
+    """A CSR matrix of which only the rows of a batch are ever dense."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix
+        self.n_rows = matrix.shape[0]
+        self.row_shape: tuple[int, ...] = (matrix.shape[1],)
+        self.row_bytes = matrix.shape[1] * matrix.dtype.itemsize
+        self.is_single = matrix.dtype == np.float32
+
+    def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
+        """Densify the given rows."""
+        index = rows if isinstance(rows, slice) else rows.numpy()
+        return torch.from_numpy(self._matrix[index].toarray())
+
+
+class Inputs:
+    """Checked X: one source, or several by name for a module with several inputs.
+
+    Parameters
+    ----------
+    sources : dict of str to Source
+        The key is the name of the module's argument; a single unnamed input has the key ``""``.
+    """
+
+    def __init__(self, sources: dict[str, Source]) -> None:
+        self.sources = sources
+        self.n_rows = next(iter(sources.values())).n_rows
+        self.named = "" not in sources
+
+    @property
+    def row_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one row of every input."""
+        return {name: source.row_shape for name, source in self.sources.items()}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one dense row over all inputs."""
+        return max(1, sum(source.row_bytes for source in self.sources.values()))
+
+    @property
+    def precision(self) -> str:
+        """What scikit-learn would compute in: ``"float32"`` for single precision and below, else ``"float64"``."""
+        return "float32" if all(source.is_single for source in self.sources.values()) else "float64"
+
+    def take(self, rows: torch.Tensor | slice) -> dict[str, torch.Tensor]:
+        """Return fresh tensors with the given rows, by name."""
+        return {name: source.take(rows) for name, source in self.sources.items()}
+
+
+def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Inputs:
+    """Check X the way scikit-learn does and wrap it without a copy.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Receives ``n_features_in_`` and ``feature_names_in_`` when `reset`, is compared with otherwise.
+    X : array-like, frame, sparse matrix, torch.Tensor, or mapping of str to those
+        Rows along the first axis.
+    reset : bool
+        Whether a new run begins.
+    min_rows : int, default=1
+        Fewest rows accepted.
+
+    Returns
+    -------
+    Inputs
+
+    Raises
+    ------
+    ValueError
+        For anything scikit-learn refuses, NaN, infinity and complex values included.
+    """
+    if isinstance(X, Mapping) and not scipy.sparse.issparse(X):  # a dok_matrix is a dict
+        return _check_mapping(estimator, X, reset=reset, min_rows=min_rows)
+    if isinstance(X, torch.Tensor):
+        validate_data(estimator, X=X, reset=reset, skip_check_array=True)
+        return Inputs({"": _check_tensor(X, "X", min_rows, min_dims=2)})
+    checked = validate_data(
+        estimator,
+        X=X,
+        reset=reset,
+        accept_sparse="csr",
+        dtype="numeric",
+        allow_nd=True,
+        ensure_min_samples=min_rows,
+    )
+    return Inputs({"": _as_source(checked)})
+
+
+def _check_mapping(estimator: Any, X: Mapping[str, Any], *, reset: bool, min_rows: int) -> Inputs:
+    if not X or not all(isinstance(name, str) and name for name in X):
+        raise ValueError(
+            f"a mapping as X needs one non-empty str per input, the names of the module's arguments; got keys {list(X)}"
+        )
+    inputs = Inputs({name: _check_entry(name, values, min_rows) for name, values in X.items()})
+    lengths = {name: source.n_rows for name, source in inputs.sources.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the entries of X need equally many rows; got {lengths}")
+    if reset:
+        estimator.n_features_in_ = sum(int(np.prod(shape)) for shape in inputs.row_shapes.values())
+    return inputs
+
+
+def _check_entry(name: str, values: Any, min_rows: int) -> Source:
+    if isinstance(values, torch.Tensor):
+        return _check_tensor(values, f"X[{name!r}]", min_rows, min_dims=1)
+    return _as_source(
+        check_array(
+            values,
+            accept_sparse="csr",
+            dtype="numeric",
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_min_samples=min_rows,
+            ensure_min_features=0,
+            input_name=f"X[{name!r}]",
+        )
+    )
+
+
+def _check_tensor(X: torch.Tensor, name: str, min_rows: int, *, min_dims: int) -> DenseSource:
+    if X.layout != torch.strided:
+        raise ValueError(f"{name} is a sparse tensor; give a scipy.sparse.csr_matrix or a dense tensor")
+    if X.is_complex():
+        raise ValueError(f"Complex data not supported: {name} has dtype {X.dtype}")
+    if X.ndim < min_dims:
+        raise ValueError(
+            f"Expected 2D array, got {X.ndim}D tensor instead: {name} has shape {tuple(X.shape)}; "
+            "use X.reshape(-1, 1) for one feature"
+        )
+    if X.shape[0] < min_rows:
+        raise ValueError(
+            f"Found tensor with {X.shape[0]} sample(s) (shape={tuple(X.shape)}) while a minimum of "
+            f"{min_rows} is required."
+        )
+    if X.is_floating_point() and not torch.isfinite(X).all():
+        raise ValueError(f"Input {name} contains NaN or infinity.")
+    return DenseSource(X.detach().cpu())
+
+
+def _as_source(checked: Any) -> Source:
+    if scipy.sparse.issparse(checked):
+        return SparseSource(checked)
+    return DenseSource(as_tensor(checked))
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """Return a tensor that shares memory with `array` wherever torch can address it."""
+    array = np.asarray(array)
+    if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+        array = array.astype(array.dtype.newbyteorder("="), order="C")
+    with warnings.catch_warnings():
+        # a read-only array is never written to here
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -1,0 +1,150 @@
+"""y as the criterion reads it, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_array, column_or_1d
+
+from sktorch_continue.exceptions import ContinuationError
+
+
+class ClassTarget:
+    """Class labels (any kind) or a multilabel indicator matrix.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Labels in sorted order, or ``arange(n_labels)`` for multilabel targets.
+    multilabel : bool
+        Whether y is an indicator matrix of shape (n_samples, n_labels).
+    """
+
+    def __init__(self, classes: np.ndarray, *, multilabel: bool) -> None:
+        self.classes = classes
+        self.multilabel = multilabel
+
+    @classmethod
+    def learn(cls, y: Any, classes: Any = None) -> ClassTarget:
+        """Read the classes from `y`, or take those given (``partial_fit`` may not see all at once).
+
+        Raises
+        ------
+        ValueError
+            If y is not a classification target or has a single class.
+        """
+        if is_multilabel(y):
+            n_labels = check_indicator(y).shape[1]
+            return cls(np.arange(n_labels), multilabel=True)
+        labels = np.unique(check_labels(y) if classes is None else check_labels(classes))
+        if len(labels) < 2:
+            raise ValueError(f"y has 1 class ({labels.tolist()}); a classifier needs samples of at least 2 classes")
+        return cls(labels, multilabel=False)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes or labels."""
+        return len(self.classes)
+
+    def encode(self, y: Any) -> np.ndarray:
+        """Return positions in `classes` as int64 (n_samples,), or the indicator as float64 (n_samples, n_labels).
+
+        Raises
+        ------
+        ContinuationError
+            If y has a class, a number of labels or a shape this run was not started with.
+        """
+        if is_multilabel(y) != self.multilabel:
+            raise ContinuationError(
+                f"y is {'a multilabel indicator' if not self.multilabel else 'one label per row'}, but this run was "
+                f"fitted on {'a multilabel indicator' if self.multilabel else 'one label per row'}; call fit on an "
+                "unfitted estimator for a new run"
+            )
+        if self.multilabel:
+            indicator = check_indicator(y)
+            if indicator.shape[1] != self.n_outputs:
+                raise ContinuationError(
+                    f"y has {indicator.shape[1]} labels, but this run was fitted on {self.n_outputs}"
+                )
+            return indicator.astype(np.float64)
+        labels = check_labels(y)
+        unseen = sorted(set(labels.tolist()) - set(self.classes.tolist()), key=str)
+        if unseen:
+            raise ContinuationError(
+                f"y has classes {unseen} this run was not started with; it knows {self.classes.tolist()}. "
+                "Name all classes at the first call (partial_fit(..., classes=...)) or fit a new run"
+            )
+        return np.searchsorted(self.classes, labels).astype(np.int64)
+
+
+def is_multilabel(y: Any) -> bool:
+    """Tell whether y is an indicator matrix; a target scikit-learn does not know is refused."""
+    if scipy.sparse.issparse(y):
+        return True
+    array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] > 1:
+        check_classification_targets(y)
+        if type_of_target(y, input_name="y") != "multilabel-indicator":
+            raise ValueError(
+                f"y of shape {array.shape} is {type_of_target(y)}: one column of labels or an indicator matrix of "
+                "0 and 1 was expected"
+            )
+        return True
+    return False
+
+
+def check_indicator(y: Any) -> np.ndarray:
+    """Return the indicator as a dense array; a few bytes per row and label."""
+    return np.asarray(check_array(y, accept_sparse="csr").toarray() if scipy.sparse.issparse(y) else check_array(y))
+
+
+def check_labels(y: Any) -> np.ndarray:
+    """Return labels of shape (n_samples,), refusing NaN and continuous values."""
+    check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
+    labels = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    return np.asarray(labels)
+
+
+class RealTarget:
+    """Real values, one or several per row.
+
+    Parameters
+    ----------
+    n_outputs : int
+        Values per row.
+    """
+
+    def __init__(self, n_outputs: int) -> None:
+        self.n_outputs = n_outputs
+
+    @classmethod
+    def learn(cls, y: Any) -> RealTarget:
+        """Read the number of outputs from `y`."""
+        return cls(check_values(y).shape[1])
+
+    def encode(self, y: Any) -> np.ndarray:
+        """Return values of shape (n_samples, n_outputs).
+
+        Raises
+        ------
+        ContinuationError
+            If y has another number of outputs than this run was started with.
+        """
+        values = check_values(y)
+        if values.shape[1] != self.n_outputs:
+            raise ContinuationError(
+                f"y has {values.shape[1]} outputs (shape {np.shape(y)}), but this run was fitted on {self.n_outputs}"
+            )
+        return values
+
+
+def check_values(y: Any) -> np.ndarray:
+    """Return y as a float array of shape (n_samples, n_outputs)."""
+    values = check_array(y, ensure_2d=False, dtype=[np.float64, np.float32], input_name="y", ensure_min_samples=0)
+    if values.ndim > 2:
+        raise ValueError(f"y has shape {values.shape}; (n_samples,) or (n_samples, n_outputs) was expected")
+    return np.asarray(values.reshape(len(values), -1))

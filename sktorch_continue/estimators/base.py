@@ -1,0 +1,262 @@
+"""The shared base: parameters in, run out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.optim import Optimizer
+
+from sktorch_continue import streams
+from sktorch_continue.callbacks import Callback
+from sktorch_continue.criteria import Objective
+from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
+from sktorch_continue.estimators.parameters import make_specification
+from sktorch_continue.estimators.storage import StoredRun
+from sktorch_continue.estimators.verbs import Call, carry_out
+from sktorch_continue.exceptions import ContinuationError
+from sktorch_continue.history import History
+from sktorch_continue.run import Run
+from sktorch_continue.specification import Specification
+
+
+class TorchEstimator(StoredRun):
+    """What :class:`TorchClassifier` and :class:`TorchRegressor` share; see there for the parameters.
+
+    A subclass of either may add parameters of its own in ``__init__`` (and pass the rest on), or override
+    ``_weight`` and ``_objective``; the checks in :mod:`sktorch_continue.testing` tell whether it still continues
+    exactly.
+    """
+
+    _stratify: bool
+    _target: ClassTarget | RealTarget
+    _run: Run
+    _newest = False
+
+    def __init__(
+        self,
+        module: type[nn.Module] | Callable[..., nn.Module] | nn.Module | None = None,
+        *,
+        criterion: Any = None,
+        optimizer: Any = "Adam",
+        lr: float = 1e-3,
+        lr_scheduler: Any = None,
+        lr_scheduler_interval: str = "epoch",
+        lr_scheduler_monitor: str | None = None,
+        lr_scheduler_on_continue: str = "continue",
+        max_epochs: int = 200,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        validation_fraction: float | None = None,
+        check_finite: bool = True,
+        warm_start: bool = False,
+        random_state: Any = None,
+        device: str | torch.device = "cpu",
+        callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
+        verbose: int = 0,
+        compile: bool = False,
+        **module__and_other_parts: Any,  # named so that scikit-learn, which tries it as a parameter, may
+    ) -> None:
+        self.module = module
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.lr = lr
+        self.lr_scheduler = lr_scheduler
+        self.lr_scheduler_interval = lr_scheduler_interval
+        self.lr_scheduler_monitor = lr_scheduler_monitor
+        self.lr_scheduler_on_continue = lr_scheduler_on_continue
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.validation_fraction = validation_fraction
+        self.check_finite = check_finite
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.compile = compile
+        self._store_extra(module__and_other_parts)
+
+    # ---- verbs ----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:
+        """Train a new run for ``max_epochs`` epochs; with ``warm_start=True`` on a fitted estimator, continue.
+
+        Parameters
+        ----------
+        X : array-like, frame, CSR matrix, tensor, or dict of those, of shape (n_samples, ...)
+            Rows to train on. Float32 arrays and memory maps are used where they lie.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Target.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the rows; a row of weight zero is left out.
+        X_val, y_val, sample_weight_val : optional
+            Validation rows, instead of ``validation_fraction``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or parameters that cannot be used; the estimator is left as it was.
+        NonFiniteLossError
+            If a step's loss is NaN or infinite; the run stands at the step before.
+        """
+        verb = "continue_fit" if self.warm_start and self.__sklearn_is_fitted__() else "fit"
+        carry_out(self, Call(verb, X, y, self.max_epochs, sample_weight, X_val, y_val, sample_weight_val))
+        return self
+
+    def continue_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        max_epochs: int | None = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:
+        """Train the fitted run for more epochs, exactly as if it had never been interrupted.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val : optional but for X and y
+            As in :meth:`fit`. Rows held out for validation before stay held out.
+        max_epochs : int, optional
+            Epochs to add; by default the parameter ``max_epochs``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+            If there is no run yet.
+        ContinuationError
+            If the run cannot go on with these data or parameters; nothing was changed.
+
+        Warns
+        -----
+        ContinuationWarning
+            Naming what a changed parameter drops.
+        """
+        check_is_fitted(self)
+        asked = self.max_epochs if max_epochs is None else max_epochs
+        carry_out(self, Call("continue_fit", X, y, asked, sample_weight, X_val, y_val, sample_weight_val))
+        return self
+
+    # ---- predictions ----------------------------------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> torch.Tensor:
+        """Return the module's outputs for X, on the CPU; the run is not touched."""
+        check_is_fitted(self)
+        run = self._run
+        inputs = check_inputs(self, X, reset=False)
+        shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}
+        if shapes != run.facts.row_shapes:
+            raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {run.facts.row_shapes}")
+        rows = Dataset(inputs, torch.empty(inputs.n_rows, 0), None, None)
+        with streams.borrowed(run.device):
+            module = run.predictor(newest=self._newest)
+            batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
+            return torch.cat([run.output(module, batch).cpu() for batch, _, _ in batches])
+
+    # ---- fitted names ---------------------------------------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_run" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _fitted(self, name: str) -> Run:
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(f"this {type(self).__name__} has no {name}: it is not fitted yet")
+        return self._run
+
+    @property
+    def module_(self) -> nn.Module:
+        """The module with its newest weights; ``predict`` may use better ones that a callback kept."""
+        return self._fitted("module_").module
+
+    @property
+    def criterion_(self) -> nn.Module:
+        """The criterion."""
+        return self._fitted("criterion_").criterion
+
+    @property
+    def optimizer_(self) -> Optimizer:
+        """The optimizer, with its moments."""
+        return self._fitted("optimizer_").optimizer
+
+    @property
+    def lr_scheduler_(self) -> Any:
+        """The schedule, or None."""
+        return self._fitted("lr_scheduler_").lr_scheduler
+
+    @property
+    def callbacks_(self) -> dict[str, Callback]:
+        """The callbacks of the run, by name."""
+        return self._fitted("callbacks_").callbacks
+
+    @property
+    def history_(self) -> History:
+        """One row per epoch and one record per call, over all calls."""
+        return self._fitted("history_").history
+
+    @property
+    def n_epochs_(self) -> int:
+        """Completed epochs over all calls."""
+        return self._fitted("n_epochs_").n_epochs
+
+    @property
+    def n_steps_(self) -> int:
+        """Completed optimizer steps over all calls."""
+        return self._fitted("n_steps_").n_steps
+
+    @property
+    def n_outputs_(self) -> int:
+        """Outputs of the module per row."""
+        return self._fitted("n_outputs_").facts.n_outputs
+
+    # ---- what the kinds of target differ in -----------------------------------------------------------------------
+
+    def _specification(self, params: dict[str, Any]) -> Specification:
+        return make_specification(params, self._criterion_for_target())
+
+    def _criterion_for_target(self) -> type[nn.Module]:
+        raise NotImplementedError
+
+    def _learn_target(self, y: Any, classes: Any) -> None:
+        raise NotImplementedError
+
+    def _objective(self, specification: Specification) -> Objective:
+        raise NotImplementedError
+
+    def _check_classes(self, classes: Any) -> None:
+        raise ContinuationError(f"classes={classes!r} was given to an estimator that has none")
+
+    def _weight(self, encoded: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        return sample_weight

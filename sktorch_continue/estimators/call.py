@@ -1,0 +1,115 @@
+"""One call of a verb, and its data checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import _check_sample_weight
+
+from sktorch_continue import modules
+from sktorch_continue.data import Dataset, Inputs, check_inputs
+from sktorch_continue.data.dataset import check_weights
+from sktorch_continue.run import Run
+
+
+@dataclass
+class Rows:
+    """Checked rows of one call.
+
+    Attributes
+    ----------
+    X, y : object
+        As the caller gave them.
+    inputs : Inputs
+        X, checked.
+    encoded : ndarray
+        y, encoded.
+    weight : ndarray or None
+        None where all are one.
+    """
+
+    X: Any
+    y: Any
+    inputs: Inputs
+    encoded: np.ndarray
+    weight: np.ndarray | None
+
+    def dataset(self, run: Run, chosen: np.ndarray | None = None) -> Dataset:
+        """Return the rows with a weight above zero, among those `chosen` (a mask), for a run."""
+        dtype = modules.float_dtype(run.module)
+        keep = np.ones(self.inputs.n_rows, dtype=bool) if chosen is None else chosen
+        keep = keep if self.weight is None else keep & (self.weight > 0)
+        return Dataset(
+            inputs=self.inputs,
+            target=run.facts.objective.target(self.encoded, dtype, flat=run.facts.flat),
+            weight=None if self.weight is None else torch.from_numpy(self.weight).to(dtype),
+            rows=None if keep.all() else torch.from_numpy(np.flatnonzero(keep)),
+        )
+
+
+@dataclass
+class Call:
+    """One call of a verb.
+
+    Attributes
+    ----------
+    verb : {"fit", "continue_fit", "partial_fit"}
+        For the record.
+    X, y, sample_weight, X_val, y_val, sample_weight_val : object
+        As given.
+    max_epochs : int
+        Epochs of this call, not yet checked.
+    classes : array-like or None
+        For the first ``partial_fit`` of a classifier.
+    """
+
+    verb: str
+    X: Any
+    y: Any
+    max_epochs: Any
+    sample_weight: Any = None
+    X_val: Any = None
+    y_val: Any = None
+    sample_weight_val: Any = None
+    classes: Any = None
+
+
+def check_rows(draft: Any, call: Call, *, fresh: bool) -> Rows:
+    """Check the training data; `draft` learns sizes, names and classes from it when the run is new."""
+    least = 1 if call.verb == "partial_fit" else 2
+    inputs = check_inputs(draft, call.X, reset=fresh, min_rows=least)
+    if call.y is None:
+        raise ValueError(f"This {type(draft).__name__} estimator requires y to be passed, but the target y is None.")
+    if fresh:
+        draft._learn_target(call.y, call.classes)
+    elif call.classes is not None:
+        draft._check_classes(call.classes)
+    return _encode(draft, call.X, call.y, call.sample_weight, inputs, training=True)
+
+
+def check_validation(draft: Any, call: Call) -> Rows | None:
+    """Check the validation data, if any was given."""
+    if call.X_val is None:
+        if call.y_val is not None or call.sample_weight_val is not None:
+            raise ValueError("y_val or sample_weight_val was given without X_val")
+        return None
+    if call.y_val is None:
+        raise ValueError("X_val was given without y_val")
+    inputs = check_inputs(draft, call.X_val, reset=False)
+    return _encode(draft, call.X_val, call.y_val, call.sample_weight_val, inputs, training=False)
+
+
+def _encode(draft: Any, X: Any, y: Any, sample_weight: Any, inputs: Inputs, *, training: bool) -> Rows:
+    encoded = draft._target.encode(y)
+    if len(encoded) != inputs.n_rows:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {inputs.n_rows} and y {len(encoded)}"
+        )
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, encoded, dtype=np.float64)
+    sample_weight = check_weights(sample_weight)
+    weight = draft._weight(encoded, sample_weight) if training else sample_weight
+    return Rows(X, y, inputs, encoded, check_weights(weight))

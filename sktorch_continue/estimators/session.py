@@ -1,0 +1,79 @@
+"""What a call brings to the run: which rows train, which validate, and the view scorers see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import _safe_indexing
+
+from sktorch_continue.callbacks import PrintLog
+from sktorch_continue.data.rows import fingerprint, row_identities
+from sktorch_continue.estimators.call import Call, Rows
+from sktorch_continue.estimators.storage import sharing_copy
+from sktorch_continue.run import Run, Session
+
+
+def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, validation: Rows | None) -> Session:
+    """Choose training and validation rows, holding out new ones where the run must."""
+    run: Run = draft._run
+    identities = row_identities(rows.inputs, rows.encoded)
+    fraction = None if validation is not None else params["validation_fraction"]
+    if call.verb != "partial_fit" and run.held_out.must_draw(identities, fraction):
+        run.held_out.draw(
+            identities,
+            rows.encoded,
+            float(fraction),  # type: ignore[arg-type]
+            stratify=draft._stratify,
+            seed=run.seed,
+            position=run.progress.n_splits,
+        )
+        run.progress.n_splits += 1
+    held = run.held_out.mask(identities)
+    train = rows.dataset(run, ~held)
+    if len(train) == 0:
+        raise ValueError(
+            f"none of the {rows.inputs.n_rows} rows is left to train on: {int(held.sum())} are held out for validation "
+            "for good, the others have weight zero"
+        )
+    own = held if fraction is not None and held.any() else None
+    valid = validation.dataset(run) if validation is not None else rows.dataset(run, held) if own is not None else None
+
+    def scoring_rows(on: str) -> tuple[Any, Any]:
+        if on == "valid" and validation is not None:
+            return validation.X, validation.y
+        mask = held if on == "valid" else ~held
+        return _select(rows.X, mask), _select(rows.y, mask)
+
+    return Session(
+        train=train,
+        valid=valid if valid is not None and len(valid) else None,
+        batch_size=int(params["batch_size"]),
+        shuffle=bool(params["shuffle"]),
+        drop_last=bool(params["drop_last"]),
+        check_finite=bool(params["check_finite"]),
+        compile=bool(params["compile"]),
+        fingerprint=fingerprint(identities if train.rows is None else identities[train.rows.numpy()], rows.weight),
+        estimator=_scoring_view(draft),
+        scoring_rows=scoring_rows,
+        displays=[PrintLog()] if params["verbose"] else [],
+    )
+
+
+def _scoring_view(draft: Any) -> Any:
+    """Return the estimator a scorer sees: the draft, predicting with the newest weights."""
+    view = sharing_copy(draft)
+    view._newest = True
+    return view
+
+
+def _select(values: Any, mask: np.ndarray) -> Any:
+    if mask.all():
+        return values
+    if isinstance(values, Mapping):
+        return {name: _select(entry, mask) for name, entry in values.items()}
+    if isinstance(values, torch.Tensor):
+        return values[torch.from_numpy(mask)]
+    return _safe_indexing(values, np.flatnonzero(mask))

@@ -1,0 +1,128 @@
+"""Building a new run, and trying module and criterion on a few rows before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sktorch_continue import modules, streams
+from sktorch_continue.criteria import BatchLoss
+from sktorch_continue.estimators.call import Rows
+from sktorch_continue.run import Facts, Run, Session
+from sktorch_continue.specification import Specification
+
+
+def new_run(draft: Any, specification: Specification, rows: Rows, device: torch.device, random_state: Any) -> Run:
+    """Build a run for these rows, and try its module and criterion on two of them."""
+    objective = draft._objective(specification)
+    facts = Facts(
+        n_features_in=draft.n_features_in_,
+        row_shapes={name: list(shape) for name, shape in rows.inputs.row_shapes.items()},
+        kind=objective.kind,
+        n_outputs=objective.n_outputs,
+        dtype=rows.inputs.precision,
+    )
+    if specification.module.factory is modules.MLP and list(map(len, facts.row_shapes.values())) != [1]:
+        raise ValueError(
+            f"the built-in MLP takes one X of shape (n_samples, n_features), but rows have shapes {facts.row_shapes}; "
+            "give a module for this data"
+        )
+    run = Run(specification, facts, streams.draw_seed(random_state), device)
+    with streams.borrowed(device):
+        run.build_network()
+        run.facts = replace(facts, flat=try_forward(run, rows))
+        run.build_optimizer()
+    return run
+
+
+def try_forward(run: Run, rows: Rows) -> bool:
+    """Send two rows through copies of module and criterion; return whether the output is flat.
+
+    Raises
+    ------
+    ValueError
+        If the module or the criterion fails on them, or the output does not fit the target.
+    """
+    n = min(2, rows.inputs.n_rows)
+    inputs = run.precision(rows.inputs.take(slice(0, n)))
+    if modules.is_uninitialized(run.module):
+        _forward(run.module, inputs)
+    module = copy.deepcopy(run.module)
+    output = _forward(module, inputs)
+    flat = run.facts.objective.check_output(module, output, n)
+    try_loss(run, rows, output, flat=flat)
+    return flat
+
+
+def _forward(module: torch.nn.Module, inputs: Any) -> torch.Tensor:
+    module.eval()
+    try:
+        with torch.no_grad():
+            return modules.call(module, inputs)
+    except (RuntimeError, TypeError) as error:
+        shapes = {k: tuple(v.shape) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape)
+        raise ValueError(
+            f"{type(module).__name__} failed on a batch of shape {shapes}: {error}. Take n_features_in in its "
+            "constructor to be told the number of columns"
+        ) from error
+
+
+def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool) -> None:
+    """Try the criterion on an output.
+
+    Raises
+    ------
+    ValueError
+        If it fails, or gives no loss per sample where weights need one.
+    """
+    n = len(output)
+    target = run.facts.objective.target(rows.encoded[:n], output.dtype, flat=flat).to(output.device)
+    criterion = copy.deepcopy(run.criterion).to(output.device, output.dtype)
+    loss_of = BatchLoss(criterion, weighted=rows.weight is not None)
+    with torch.no_grad():
+        try:
+            loss = loss_of.criterion(output, target)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"criterion {type(criterion).__name__} failed on an output of shape {tuple(output.shape)} and a target "
+                f"of shape {tuple(target.shape)}, {target.dtype}: {error}"
+            ) from error
+    if not isinstance(loss, torch.Tensor):
+        raise ValueError(f"criterion {type(criterion).__name__} returned {type(loss).__name__}; a tensor was expected")
+    if rows.weight is not None and (loss.ndim == 0 or len(loss) != n):
+        raise ValueError(
+            f"weights need a loss per sample, but criterion {type(criterion).__name__} with reduction='none' gave "
+            f"shape {tuple(loss.shape)} for {n} rows; train without sample_weight and class_weight, or honour reduction"
+        )
+
+
+def check_batches(run: Run, session: Session) -> None:
+    """Refuse batches no step can be made of.
+
+    Raises
+    ------
+    ValueError
+        If ``drop_last`` drops every row, or a last batch of one row meets batch normalization.
+    """
+    n, size = len(session.train), session.batch_size
+    if session.n_rows == 0:
+        raise ValueError(
+            f"drop_last=True with batch_size={size} leaves none of the {n} training rows; use a batch_size of at "
+            f"most {n}"
+        )
+    last = n % size or size
+    if min(last, n) > 1 or (session.drop_last and size > 1) or not modules.has_batch_norm(run.module):
+        return
+    inputs, _, _ = next(session.train.batches(run.precision, 1))
+    module = copy.deepcopy(run.module).train()
+    try:
+        with torch.no_grad(), streams.borrowed(run.device):
+            modules.call(module, inputs)
+    except ValueError as error:
+        raise ValueError(
+            f"{n} training rows in batches of {size} leave a last batch of one row, which batch normalization cannot "
+            f"train on ({error}); set drop_last=True or another batch_size"
+        ) from error

@@ -1,0 +1,264 @@
+"""The one core: train a run to its target.
+
+Every verb ends here. In the order of the code::
+
+    on_train_begin
+    until the target, or until a callback stops:
+        on_epoch_begin
+        for each batch of the epoch's order:
+            on_step_begin
+            forward, loss, finite?, backward
+            on_gradients
+            optimizer, schedule if per step
+            on_step_end
+        validation
+        on_validation_end
+        schedule if per epoch, row into the history
+        on_epoch_end
+    on_train_end
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from sktorch_continue import modules, optimizers, schedules, streams
+from sktorch_continue.callbacks.runner import Hooks
+from sktorch_continue.criteria import BatchLoss
+from sktorch_continue.data import Dataset
+from sktorch_continue.data.inputs import Batch
+from sktorch_continue.exceptions import NonFiniteLossError
+from sktorch_continue.progress import BegunEpoch
+from sktorch_continue.run import Run, Session
+
+
+def train(run: Run, session: Session) -> None:
+    """Train `run` to ``run.max_epochs`` on the rows of `session`.
+
+    Raises
+    ------
+    NonFiniteLossError
+        If a step's loss is NaN or infinite and the session checks for it.
+
+    Notes
+    -----
+    Whatever ends it, the run stands at its last completed step.
+    """
+    hooks = Hooks([*run.callbacks.values(), *session.displays])
+    run.session = session
+    with streams.borrowed(run.device):
+        try:
+            hooks.call("on_train_begin", run)
+            stepper = Stepper(run, session, hooks)
+            while run.n_epochs < run.max_epochs and run.progress.stopped is None:
+                train_epoch(run, session, stepper, hooks)
+            hooks.call("on_train_end", run)
+        except BaseException as error:
+            hooks.call("on_exception", run, error)
+            raise
+        finally:
+            _clear_gradients(run)
+            run.session = None
+            if run.progress.begun is not None:
+                run.progress.begun.python, run.progress.begun.numpy = streams.host_state()
+
+
+def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks) -> None:
+    """Train one epoch, or the rest of one that was cut, validate, and close its row."""
+    started = time.perf_counter()
+    begun = begin_epoch(run, session, hooks)
+    already = begun.duration
+    run.module.train()
+    run.criterion.train()
+    n = session.n_rows
+    order = streams.permutation(run.seed, run.n_epochs, len(session.train)) if session.shuffle else None
+    for inputs, target, weight in session.train.batches(run.precision, session.batch_size, order, begun.rows_done):
+        if begun.rows_done >= n:
+            break  # drop_last
+        stepper.step(begun, inputs, target, weight)
+        if run.progress.stopped is not None and begun.rows_done < n:
+            begun.duration = already + time.perf_counter() - started
+            return
+    close_epoch(run, session, hooks, begun, lambda: already + time.perf_counter() - started)
+
+
+def begin_epoch(run: Run, session: Session, hooks: Hooks) -> BegunEpoch:
+    """Return the epoch to go on with: the one that was cut, on the same rows, or a new one."""
+    begun, key = run.progress.begun, session.epoch_key(run.seed)
+    if begun is not None and begun.key == key:
+        if begun.python is not None and begun.numpy is not None:
+            streams.set_host_state(begun.python, begun.numpy)
+        return begun
+    run.progress.begun = BegunEpoch(lr=run.lr, key=key)
+    streams.seed_host(run.seed, run.n_epochs)
+    hooks.call("on_epoch_begin", run)
+    return run.progress.begun
+
+
+def close_epoch(run: Run, session: Session, hooks: Hooks, begun: BegunEpoch, duration: Callable[[], float]) -> None:
+    """Validate, let scores be recorded, step the schedule, append the row, let decisions be taken."""
+    row: dict[str, Any] = {
+        "epoch": run.n_epochs + 1,
+        "call": run.progress.n_calls,
+        "n_steps": run.n_steps,
+        "lr": begun.lr,
+        "train_loss": begun.loss_sum / begun.weight_sum,
+    }
+    if session.valid is not None:
+        row["valid_loss"] = evaluate(run, session.valid, session.batch_size)
+    run._row = row
+    hooks.call("on_validation_end", run)
+    row["duration"] = duration()
+    run.history.append(row)
+    run.progress.n_epochs += 1
+    run.progress.begun = None
+    if run.lr_scheduler is not None and run.specification.lr_scheduler_interval == "epoch":
+        step_schedule(run)
+    hooks.call("on_epoch_end", run)
+    run._row = None
+
+
+def step_schedule(run: Run) -> None:
+    """Step a schedule per epoch; one that reads a metric gets the monitored column."""
+    if not schedules.reads_metric(run.lr_scheduler):
+        run.lr_scheduler.step()
+        return
+    default = "valid_loss" if "valid_loss" in run.history[-1] else "train_loss"
+    run.lr_scheduler.step(run.newest(run.specification.lr_scheduler_monitor or default))
+
+
+def evaluate(run: Run, dataset: Dataset, batch_size: int) -> float:
+    """Return the weighted mean loss of the current weights over the rows of `dataset`."""
+    loss_of = BatchLoss(run.criterion, weighted=dataset.weight is not None)
+    streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
+    run.criterion.eval()
+    total = count = 0.0
+    for inputs, target, weight in dataset.batches(run.precision, dataset.evaluation_rows(batch_size)):
+        output = run.output(run.module, inputs)
+        weight_sum = float(len(target)) if weight is None else float(weight.sum())
+        with torch.inference_mode():
+            total += loss_of.share(float(loss_of(output, target, weight)), weight_sum)
+        count += weight_sum
+    return total / count
+
+
+def _clear_gradients(run: Run) -> None:
+    for parameter in run.parameters:
+        parameter.grad = None
+
+
+class Stepper:
+    """One optimizer step, with everything it needs looked up once per call.
+
+    Parameters
+    ----------
+    run : Run
+        To train.
+    session : Session
+        What the call brought.
+    hooks : Hooks
+        Of the callbacks.
+    """
+
+    def __init__(self, run: Run, session: Session, hooks: Hooks) -> None:
+        self._run = run
+        self._forward = run.compiled if session.compile else run.module
+        self._loss = BatchLoss(run.criterion, weighted=session.train.weight is not None)
+        self._noise = streams.NoiseStream(run.seed, run.device)
+        self._check_finite = session.check_finite
+        self._closure_wanted = optimizers.needs_closure(run.optimizer)
+        self._schedule = run.lr_scheduler if run.specification.lr_scheduler_interval == "step" else None
+        self._on_begin, self._on_gradients, self._on_end = map(
+            hooks.of, ("on_step_begin", "on_gradients", "on_step_end")
+        )
+        self._buffers = BufferGuard(run.module)
+
+    def step(self, begun: BegunEpoch, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> None:
+        """Take one step and count it; on failure the buffers are as they were before it."""
+        run = self._run
+        for hook in self._on_begin:
+            hook(run)
+        self._buffers.keep()
+        try:
+            if self._closure_wanted:
+                value = self._step_with_closure(inputs, target, weight)
+            else:
+                value = self._backward(inputs, target, weight, check=self._check_finite)
+                run.optimizer.step()
+        except BaseException:
+            self._buffers.put_back()
+            raise
+        weight_sum = float(len(target)) if weight is None else float(weight.sum())
+        run.progress.n_steps += 1
+        begun.rows_done += len(target)
+        begun.loss_sum += self._loss.share(value, weight_sum)
+        begun.weight_sum += weight_sum
+        if self._schedule is not None:
+            self._schedule.step()
+        for hook in self._on_end:
+            hook(run)
+
+    def _backward(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, *, check: bool) -> float:
+        run = self._run
+        self._noise.seek(run.progress.n_steps)
+        _clear_gradients(run)
+        loss = self._loss(modules.call(self._forward, inputs), target, weight)
+        value = loss.item()
+        if check and not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"the loss is {value} at epoch {run.n_epochs + 1}, step {run.n_steps + 1}, learning rate {run.lr:g}; "
+                f"the run stands at step {run.n_steps}, before it. Try a smaller lr, GradientClipping, or scaled "
+                "inputs; check_finite=False trains on regardless"
+            )
+        loss.backward()
+        for hook in self._on_gradients:
+            hook(run)
+        return value
+
+    def _step_with_closure(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> float:
+        """Step an optimizer that evaluates the loss several times; every time with the same noise."""
+        values: list[float] = []
+
+        def closure() -> float:
+            values.append(self._backward(inputs, target, weight, check=self._check_finite and not values))
+            return values[-1]
+
+        self._run.optimizer.step(closure)
+        return values[0]
+
+
+class BufferGuard:
+    """Copies of a module's buffers from before a step: a failed forward pass may have changed them.
+
+    Buffers are looked up by their place, since a forward pass may also replace the tensor that is there.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._places = [
+            (layer._buffers, name)
+            for layer in module.modules()
+            for name, buffer in layer._buffers.items()
+            if buffer is not None
+        ]
+        self._current: list[torch.Tensor] = []
+        self._kept: list[torch.Tensor] = []
+
+    def keep(self) -> None:
+        """Copy what is there now."""
+        if not self._places:
+            return
+        self._current = [buffers[name] for buffers, name in self._places]  # type: ignore[misc]
+        if [t.shape for t in self._kept] != [t.shape for t in self._current]:
+            self._kept = [tensor.clone() for tensor in self._current]
+        else:
+            torch._foreach_copy_(self._kept, self._current)
+
+    def put_back(self) -> None:
+        """Undo everything since :meth:`keep`."""
+        for (buffers, name), tensor, kept in zip(self._places, self._current, self._kept, strict=True):
+            buffers[name] = tensor.copy_(kept)

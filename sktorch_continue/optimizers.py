@@ -1,0 +1,127 @@
+"""Optimizers: building them, changing a living one, and loading its state without a change of bits."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from sktorch_continue.exceptions import ContinuationError
+from sktorch_continue.modules import has_sparse_gradients
+from sktorch_continue.specification import Part
+
+IMPLEMENTATIONS = ("fused", "foreach", "differentiable", "capturable")
+
+
+def trainable(module: nn.Module, criterion: nn.Module) -> list[nn.Parameter]:
+    """Return what the optimizer updates: parameters of the module, then those of the criterion."""
+    return [*module.parameters(), *criterion.parameters()]
+
+
+def build_optimizer(part: Part, module: nn.Module, criterion: nn.Module) -> Optimizer:
+    """Build an optimizer over all parameters, frozen ones included: they may be thawed later.
+
+    Where torch offers a fused implementation for these parameters it is taken, unless the caller chose one: a
+    step of Adam at batch 32 then costs about a third.
+
+    Raises
+    ------
+    TypeError
+        If the factory does not return an optimizer.
+    """
+    parameters = trainable(module, criterion)
+    arguments = dict(part.arguments)
+    if part.accepts("fused") and not any(arguments.get(name) for name in IMPLEMENTATIONS):
+        fused = not has_sparse_gradients(module) and all(_can_fuse(p) for p in parameters)
+        arguments = {**arguments, "fused": True} if fused and "fused" not in arguments else arguments
+    optimizer = part.factory(parameters, **arguments)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer={part.label} returned {type(optimizer).__name__}; a torch.optim.Optimizer was expected"
+        )
+    return optimizer
+
+
+def _can_fuse(parameter: torch.Tensor) -> bool:
+    return parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda")
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Tell whether ``step`` asks for a closure (LBFGS)."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
+
+
+def update_groups(optimizer: Optimizer, changed: Mapping[str, Any], fresh: Optimizer) -> None:
+    """Put changed arguments into the living parameter groups; moments are kept.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of the run.
+    changed : mapping of str to value
+        Arguments as they are now.
+    fresh : Optimizer
+        Built with the new arguments over copies of the parameters; state it has after one step that the living
+        one lacks (``amsgrad``, ``centered``, a first momentum) starts as in a new optimizer.
+
+    Raises
+    ------
+    ContinuationError
+        If the optimizer keeps no such argument in its groups.
+    """
+    unknown = [name for name in changed if name not in optimizer.param_groups[0]]
+    if unknown:
+        raise ContinuationError(
+            f"{type(optimizer).__name__} does not keep {unknown} in its parameter groups, so a running one cannot take "
+            f"the new value; give another optimizer class or factory to start a new one"
+        )
+    for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+        group.update({name: new[name] for name in changed})
+    for old, new in zip(_parameters(optimizer), _parameters(fresh), strict=True):
+        if optimizer.state.get(old):
+            for name, value in fresh.state.get(new, {}).items():
+                optimizer.state[old].setdefault(name, value)
+
+
+def shadow(part: Part, module: nn.Module, criterion: nn.Module) -> Optimizer:
+    """Build the same optimizer over copies of the parameters and take one step of zero gradients."""
+    module, criterion = copy.deepcopy(module), copy.deepcopy(criterion)
+    optimizer = build_optimizer(part, module, criterion)
+    if needs_closure(optimizer):
+        return optimizer
+    for parameter in _parameters(optimizer):
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    return optimizer
+
+
+def _parameters(optimizer: Optimizer) -> Iterable[Any]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def load_exact(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load a state and keep every dtype as it was saved.
+
+    ``Optimizer.load_state_dict`` casts state to the dtype of its parameter; a scalar kept in float32 beside a
+    float64 parameter (ASGD's ``eta``) would go on in other bits.
+    """
+    optimizer.load_state_dict(copy.deepcopy(state))
+    for index, parameter in enumerate(_parameters(optimizer)):
+        saved = state["state"].get(index, {})
+        live = optimizer.state[parameter] if saved else {}
+        for name, value in saved.items():
+            live[name] = _with_dtypes(live[name], value)
+
+
+def _with_dtypes(live: Any, saved: Any) -> Any:
+    if isinstance(saved, torch.Tensor):
+        return live.to(saved.dtype)
+    if isinstance(saved, list | tuple):
+        return type(saved)(_with_dtypes(a, b) for a, b in zip(live, saved, strict=True))
+    return live

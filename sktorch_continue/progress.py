@@ -1,0 +1,75 @@
+"""How far a run has come: counters that only grow, the target, and the epoch that was cut."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class BegunEpoch:
+    """An epoch of which some steps are done: where it stands, and its sums so far.
+
+    Attributes
+    ----------
+    rows_done : int
+        Rows of the epoch's order that were trained on.
+    loss_sum, weight_sum : float
+        Sum of loss times weight, and of weights, over those rows.
+    lr : float
+        Learning rate of the epoch's first step.
+    duration : float
+        Seconds spent in the epoch so far.
+    key : str
+        Rows and order the position refers to; others start the epoch anew.
+    python, numpy : list or None
+        State of the two global streams torch does not read, at the cut.
+    """
+
+    rows_done: int = 0
+    loss_sum: float = 0.0
+    weight_sum: float = 0.0
+    lr: float = 0.0
+    duration: float = 0.0
+    key: str = ""
+    python: list[Any] | None = None
+    numpy: list[Any] | None = None
+
+
+@dataclass
+class Progress:
+    """Counters of a run.
+
+    Attributes
+    ----------
+    n_epochs, n_steps : int
+        Completed epochs and optimizer steps, over all calls.
+    n_calls : int
+        Calls that trained.
+    max_epochs : int
+        The absolute number of epochs the newest call was started for.
+    n_splits : int
+        Times validation rows were drawn.
+    stopped : str or None
+        Why a callback ended the newest call before its target.
+    begun : BegunEpoch or None
+        The epoch that an interrupt cut, if any.
+    """
+
+    n_epochs: int = 0
+    n_steps: int = 0
+    n_calls: int = 0
+    max_epochs: int = 0
+    n_splits: int = 0
+    stopped: str | None = None
+    begun: BegunEpoch | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters as plain values."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the counters from `state`."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.begun = None if state["begun"] is None else BegunEpoch(**state["begun"])

@@ -1,0 +1,214 @@
+"""Learning-rate schedules: building them, their horizon, and changing a living one.
+
+Facts this file stands on (torch 2.13): building a schedule overwrites the optimizer's rates, so it is built before
+the optimizer's state is loaded; a state carries its horizon, but not the functions of ``LambdaLR``.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CyclicLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
+
+from sktorch_continue.exceptions import ContinuationError
+from sktorch_continue.specification import Part
+
+HORIZONS = ("T_max", "total_iters", "total_steps")
+SETS_OWN_RATES = (OneCycleLR, CyclicLR)
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How long a schedule is to last.
+
+    Attributes
+    ----------
+    epochs : int
+        Epochs it plans for.
+    steps_per_epoch : int
+        Schedule steps in an epoch; 1 for a schedule by epoch.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def steps(self) -> int:
+        """Schedule steps it plans for."""
+        return self.epochs * self.steps_per_epoch
+
+
+def build_schedule(part: Part, optimizer: Optimizer, plan: dict[str, int]) -> Any:
+    """Build a schedule from its arguments and the horizon in `plan`.
+
+    Raises
+    ------
+    TypeError
+        If the factory returns something without the interface of a schedule.
+    """
+    schedule = part.factory(optimizer, **{**part.arguments, **plan})
+    if not all(hasattr(schedule, name) for name in ("step", "state_dict", "load_state_dict")):
+        raise TypeError(
+            f"lr_scheduler={part.label} returned {type(schedule).__name__}, which lacks the interface of a "
+            "torch.optim.lr_scheduler (step, state_dict, load_state_dict)"
+        )
+    return schedule
+
+
+def plan_horizon(part: Part, horizon: Horizon) -> dict[str, int]:
+    """Return the horizon arguments that the constructor takes and the caller left out."""
+    given = part.arguments
+    if part.accepts("epochs") and part.accepts("steps_per_epoch") and ("epochs" in given or "steps_per_epoch" in given):
+        wanted = {"epochs": horizon.epochs, "steps_per_epoch": horizon.steps_per_epoch}
+    else:
+        wanted = dict.fromkeys(HORIZONS, horizon.steps)
+    return {name: value for name, value in wanted.items() if part.accepts(name) and name not in given}
+
+
+def has_horizon(part: Part) -> bool:
+    """Tell whether the schedule's constructor takes a horizon."""
+    return any(part.accepts(name) for name in HORIZONS)
+
+
+def reads_metric(schedule: Any) -> bool:
+    """Tell whether ``step`` wants a metric (ReduceLROnPlateau and those like it)."""
+    if isinstance(schedule, LRScheduler) and not isinstance(schedule, ReduceLROnPlateau):
+        return False
+    return "metrics" in inspect.signature(schedule.step).parameters
+
+
+def walk(schedule: Any) -> Iterator[Any]:
+    """Yield a schedule and, depth first, those it is made of."""
+    yield schedule
+    for inner in getattr(schedule, "_schedulers", ()):
+        yield from walk(inner)
+
+
+def steps_left(schedule: Any) -> float:
+    """Return how many more steps the schedule can be asked for; infinite for all but ``OneCycleLR``."""
+    if isinstance(schedule, OneCycleLR):
+        return schedule.total_steps - schedule.last_epoch
+    if isinstance(schedule, ChainedScheduler):
+        return min(steps_left(inner) for inner in schedule._schedulers)
+    if isinstance(schedule, SequentialLR):
+        last = schedule._schedulers[-1]
+        begun = schedule.last_epoch >= schedule._milestones[-1] if schedule._milestones else True
+        ahead = 0 if begun else schedule._milestones[-1] - schedule.last_epoch
+        return ahead + steps_left(last)
+    return float("inf")
+
+
+def check_room(schedule: Any, n_steps: int) -> None:
+    """Refuse steps that the horizon cannot hold, before the first of them.
+
+    Raises
+    ------
+    ContinuationError
+        Naming both numbers and the other ways of going on.
+    """
+    left = steps_left(schedule)
+    if n_steps > left:
+        raise ContinuationError(
+            f"{type(schedule).__name__} has {left:g} of its steps left, but this call needs {n_steps}. To continue, "
+            "set lr_scheduler_on_continue='extend' (its horizon becomes epochs so far + epochs of this call) or "
+            "'restart' (a new schedule for this call); in a first fit, leave its horizon out and it is filled in"
+        )
+
+
+def load_schedule(schedule: Any, state: dict[str, Any]) -> None:
+    """Load a state without sharing it."""
+    schedule.load_state_dict(copy.deepcopy(state))
+
+
+def scale_base(optimizer: Optimizer, schedule: Any, old: float, new: float) -> bool:
+    """Change the base rate under a schedule; the schedule's factor stays.
+
+    A group whose base rate is not `old` was given its own and is left alone, unless it is the only one.
+
+    Returns
+    -------
+    bool
+        False where the rate has no effect: the schedule sets its rates itself, or no group follows ``lr``.
+    """
+    inner = [] if schedule is None else list(walk(schedule))
+    if any(isinstance(part, SETS_OWN_RATES) for part in inner):
+        return False
+    only = len(optimizer.param_groups) == 1
+    changed = False
+    for index, group in enumerate(optimizer.param_groups):
+        base = float(group.get("initial_lr", old if only else group["lr"]))
+        if base != old and not only:
+            continue
+        changed = True
+        for part in inner:
+            if len(getattr(part, "base_lrs", ())) > index:
+                part.base_lrs[index] = new
+        rate = new if schedule is None else new * (float(group["lr"]) / base) if base else new
+        _set(group, "lr", rate)
+        if "initial_lr" in group:
+            _set(group, "initial_lr", new)
+    for part in inner:
+        part._last_lr = [group["lr"] for group in optimizer.param_groups]
+    return changed
+
+
+def _set(group: dict[str, Any], name: str, value: float) -> None:
+    if isinstance(group[name], torch.Tensor):
+        group[name].fill_(value)
+    else:
+        group[name] = value
+
+
+def reset_rates(optimizer: Optimizer, lr: float, old: float) -> None:
+    """Put the groups back to their base rate, as a schedule that starts now expects."""
+    only = len(optimizer.param_groups) == 1
+    for group in optimizer.param_groups:
+        base = group.pop("initial_lr", old if only else group["lr"])
+        _set(group, "lr", lr if float(base) == old else float(base))
+
+
+def extend(part: Part, optimizer: Optimizer, schedule: Any, n_steps: int) -> dict[str, int]:
+    """Stretch a living schedule by `n_steps`: rates from now on are as if that had been the plan.
+
+    The longer schedule is built on a stand-in of the optimizer and stepped to where the living one is; state and
+    rates are taken over.
+
+    Returns
+    -------
+    dict
+        The plan to build the schedule with from now on.
+    """
+    done = int(schedule.last_epoch)
+    plan = {name: done + n_steps for name in HORIZONS if part.accepts(name)}
+    stand_in = _stand_in(optimizer)
+    longer = build_schedule(part, stand_in, plan)
+    for _ in range(done):
+        longer.step()
+    load_schedule(schedule, longer.state_dict())
+    for group, stretched in zip(optimizer.param_groups, stand_in.param_groups, strict=True):
+        group.update({name: value for name, value in stretched.items() if name != "params"})
+    return plan
+
+
+def _stand_in(optimizer: Optimizer) -> Optimizer:
+    groups = []
+    for group in optimizer.param_groups:
+        plain = {name: copy.deepcopy(value) for name, value in group.items() if name != "params"}
+        plain["lr"] = plain.pop("initial_lr", plain["lr"])
+        groups.append({**plain, "params": [torch.zeros(1)]})
+    stand_in = Optimizer(groups, dict(optimizer.defaults))
+    stand_in._opt_called = True  # type: ignore[attr-defined]
+    return stand_in

@@ -1,0 +1,210 @@
+"""Parameters as plain values: what to build, and a description that can be compared and stored."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+Description = Any  # None, bool, int, float, str, and lists and dictionaries of those
+
+_DEEPEST = 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to build.
+
+    Attributes
+    ----------
+    factory : class, callable or instance
+        Resolved from the parameter; a name has become the class it names.
+    arguments : dict
+        The double-underscore parameters, without their prefix.
+    """
+
+    factory: Any
+    arguments: dict[str, Any]
+
+    def describe(self) -> Description:
+        """Return factory and arguments as plain values."""
+        return {"factory": describe(self.factory), "arguments": describe(self.arguments)}
+
+    @property
+    def label(self) -> str:
+        """A short name for messages."""
+        return label_of(self.factory)
+
+    def accepts(self, name: str) -> bool:
+        """Tell whether the factory has a parameter of this name."""
+        return name in signature_of(self.factory)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """Everything a run is built from, and its description.
+
+    Attributes
+    ----------
+    module, criterion, optimizer : Part
+        To build; the optimizer's arguments contain ``lr`` where it takes one.
+    lr : float
+        Learning rate before any schedule.
+    lr_scheduler : Part or None
+        To build.
+    lr_scheduler_interval : {"epoch", "step"}
+        When the schedule steps.
+    lr_scheduler_monitor : str or None
+        Column a plateau schedule reads.
+    callbacks : dict of str to Callback
+        Prototypes by name.
+    parameters : dict of str to Description
+        Every parameter of the estimator, for the record of a call.
+    """
+
+    module: Part
+    criterion: Part
+    optimizer: Part
+    lr: float
+    lr_scheduler: Part | None
+    lr_scheduler_interval: str
+    lr_scheduler_monitor: str | None
+    callbacks: dict[str, Any]
+    parameters: dict[str, Description]
+    parts: dict[str, Description] = field(init=False)
+
+    def __post_init__(self) -> None:
+        schedule = None if self.lr_scheduler is None else self.lr_scheduler.describe()
+        parts = {
+            "module": self.module.describe(),
+            "criterion": self.criterion.describe(),
+            "optimizer": self.optimizer.describe(),
+            "lr_scheduler": schedule and {**schedule, "interval": self.lr_scheduler_interval},
+        }
+        object.__setattr__(self, "parts", parts)
+
+    def describe(self) -> Description:
+        """Return the description kept in a run's state."""
+        return {"parts": self.parts, "parameters": self.parameters}
+
+
+def resolve(value: Any, namespace: ModuleType, base: type, parameter: str) -> Any:
+    """Return the class that `value` names, or `value` itself.
+
+    Raises
+    ------
+    ValueError
+        If a name is not that of a subclass of `base` in `namespace`.
+    TypeError
+        If `value` is neither a name nor callable.
+    """
+    if isinstance(value, str):
+        found = getattr(namespace, value, None)
+        if inspect.isclass(found) and issubclass(found, base) and found is not base:
+            return found
+        names = [n for n, v in vars(namespace).items() if inspect.isclass(v) and issubclass(v, base)]
+        near = difflib.get_close_matches(value, names, n=3)
+        raise ValueError(
+            f"{parameter}={value!r} names no {base.__name__} in {namespace.__name__}"
+            + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "; give the class itself")
+        )
+    if not callable(value):
+        raise TypeError(
+            f"{parameter} must be a class, a callable or the name of a class in {namespace.__name__}; got "
+            f"{value!r} of type {type(value).__name__}"
+        )
+    return value
+
+
+def signature_of(factory: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a callable; empty where Python cannot tell."""
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def label_of(value: Any) -> str:
+    """Return the name a reader knows `value` by."""
+    if value is None:
+        return "None"
+    named = value if inspect.isclass(value) or inspect.isroutine(value) else type(value)
+    return str(named.__name__)
+
+
+def describe(value: Any, _depth: int = 0) -> Description:
+    """Return `value` as plain values; equal descriptions mean equal values, in any process.
+
+    Classes and functions are described by name, lambdas and local functions by their code as well, arrays and
+    modules by a digest of their content, other objects by class and attributes.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if _depth > _DEEPEST:
+        return _qualified(type(value))
+    deeper: Callable[[Any], Description] = functools.partial(describe, _depth=_depth + 1)
+    if isinstance(value, Mapping):
+        return {str(key): deeper(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [deeper(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((deeper(item) for item in value), key=repr)
+    if isinstance(value, torch.device | torch.dtype):
+        return str(value)
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return _describe_array(value)
+    if inspect.isclass(value) or inspect.isbuiltin(value):
+        return _qualified(value)
+    if inspect.isfunction(value):
+        return _describe_function(value, deeper)
+    if isinstance(value, functools.partial):
+        return {"partial": deeper(value.func), "args": deeper(value.args), "keywords": deeper(value.keywords)}
+    if isinstance(value, nn.Module):
+        weights = {name: deeper(tensor) for name, tensor in value.state_dict().items()}
+        return {"class": _qualified(type(value)), "repr": repr(value), "weights": weights}
+    if isinstance(value, np.random.RandomState | np.random.Generator):
+        return _qualified(type(value))  # its position moves with every draw
+    return {"class": _qualified(type(value)), "attributes": deeper(getattr(value, "__dict__", {}))}
+
+
+def _qualified(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _describe_array(value: Any) -> Description:
+    if isinstance(value, torch.Tensor):
+        if is_lazy(value):
+            return "uninitialized"
+        value = value.detach().cpu()
+        value = value.view(torch.uint8) if value.dtype == torch.bfloat16 and value.ndim else value
+        value = value.numpy()
+    digest = hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=8).hexdigest()
+    return {"array": list(value.shape), "dtype": str(value.dtype), "digest": digest}
+
+
+def _describe_function(value: Any, deeper: Callable[[Any], Description]) -> Description:
+    if "<" not in value.__qualname__:
+        return _qualified(value)
+    code = value.__code__
+    constants = [str(c) if not inspect.iscode(c) else c.co_code.hex() for c in code.co_consts]
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    return {
+        "function": _qualified(value),
+        "code": hashlib.blake2b(code.co_code, digest_size=8).hexdigest(),
+        "constants": constants,
+        "names": list(code.co_names),
+        "defaults": deeper(value.__defaults__),
+        "closure": deeper(cells),
+    }
