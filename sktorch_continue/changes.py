@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 from sktorch_continue import modules, optimizers, schedules
 from sktorch_continue.criteria import build_criterion
-from sktorch_continue.exceptions import ContinuationError, ContinuationWarning
+from sktorch_continue.exceptions import ContinuationError, warn
 from sktorch_continue.run import Run
 from sktorch_continue.schedules import Horizon
 from sktorch_continue.specification import Part, Specification
@@ -46,11 +46,8 @@ def refuse(run: Run, new: Specification) -> None:
     """
     old = run.specification
     if old.parts["module"] != new.parts["module"]:
-        differences = "; ".join(
-            f"{name} was {before!r} and is now {now!r}"
-            for name, (before, now) in changed_parameters(old, new).items()
-            if name == "module" or name.startswith("module__")
-        )
+        names = [n for n in changed_parameters(old, new) if n == "module" or n.startswith("module__")]
+        differences = "; ".join(f"{name} was {_shown(name, old)} and is now {_shown(name, new)}" for name in names)
         raise ContinuationError(
             f"a run cannot go on with another module: {differences}. Set it back to continue, or call fit on "
             "clone(estimator) for a new run"
@@ -62,6 +59,14 @@ def refuse(run: Run, new: Specification) -> None:
                 f"callback {name!r} was a {type(known).__name__} and is now a {type(callback).__name__}; give it "
                 "another name"
             )
+
+
+def _shown(name: str, specification: Specification) -> str:
+    if name == "module":
+        kind = "an instance of " if isinstance(specification.module.factory, nn.Module) else ""
+        return kind + specification.module.label
+    argument = name.removeprefix("module__")
+    return repr(specification.module.arguments[argument]) if name in specification.parameters else "not given"
 
 
 def apply(run: Run, new: Specification, horizon: Horizon, on_continue: str) -> None:
@@ -108,7 +113,7 @@ def _replace_callbacks(run: Run, new: Specification) -> None:
             callback.load_state_dict(before[name].state_dict())
     dropped = [name for name in before if name not in run.callbacks]
     if dropped:
-        _warn(f"callbacks {dropped} are dropped with what they know; the others go on")
+        warn(f"callbacks {dropped} are dropped with what they know; the others go on")
     if run.best is not None and not any(getattr(c, "restore_best", False) for c in run.callbacks.values()):
         run.drop_best()
 
@@ -119,7 +124,7 @@ def _replace_criterion(run: Run, old: Specification, new: Specification) -> None
     run.criterion = criterion
     if learned:
         _replace_optimizer(run, keep_moments=True)
-    _warn(f"criterion {old.criterion.label} is replaced by {_labelled(new.criterion)}; the rest of the run goes on")
+    warn(f"criterion {old.criterion.label} is replaced by {_labelled(new.criterion)}; the rest of the run goes on")
 
 
 def _change_optimizer(run: Run, old: Specification, new: Specification) -> None:
@@ -129,12 +134,12 @@ def _change_optimizer(run: Run, old: Specification, new: Specification) -> None:
     same_class = before["factory"] == now["factory"] and _is_optimizer_class(new.optimizer.factory)
     if not same_class:
         _replace_optimizer(run, keep_moments=False)
-        _warn(
+        warn(
             f"optimizer {old.optimizer.label} is replaced by {_labelled(new.optimizer)} and its moments are dropped; "
             "the rest of the run goes on"
         )
         return
-    names = {*before["arguments"], *now["arguments"]} - {"lr"}
+    names = {*before["arguments"], *now["arguments"]}
     changed = {
         n: new.optimizer.arguments.get(n) for n in names if before["arguments"].get(n) != now["arguments"].get(n)
     }
@@ -166,13 +171,13 @@ def _replace_optimizer(run: Run, *, keep_moments: bool) -> None:
 def _change_rate(run: Run, old: float, new: float) -> None:
     if not schedules.scale_base(run.optimizer, run.lr_scheduler, old, new):
         setter = type(run.lr_scheduler).__name__ if run.lr_scheduler is not None else "every parameter group"
-        _warn(f"lr={new:g} has no effect: {setter} sets its learning rates itself")
+        warn(f"lr={new:g} has no effect: {setter} sets its learning rates itself")
 
 
 def _replace_schedule(run: Run, old: Specification, new: Specification, horizon: Horizon) -> None:
     if old.lr_scheduler is not None:
         successor = "none" if new.lr_scheduler is None else _labelled(new.lr_scheduler)
-        _warn(
+        warn(
             f"lr_scheduler {_labelled(old.lr_scheduler)} is dropped and {successor} starts now, from "
             f"lr={new.lr:g}; the rest of the run goes on"
         )
@@ -192,7 +197,3 @@ def _start_schedule(run: Run, part: Part, old_lr: float, new_lr: float, horizon:
 def _labelled(part: Part) -> str:
     arguments = ", ".join(f"{name}={value!r}" for name, value in part.arguments.items())
     return f"{part.label}({arguments})"
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ContinuationWarning, stacklevel=2)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sktorch_continue.data.inputs import as_tensor
 from sktorch_continue.modules import describe_shape_error
 from sktorch_continue.specification import Part, signature_of
 
@@ -45,7 +46,7 @@ def build_criterion(part: Part) -> nn.Module:
         return copy.deepcopy(factory)
     if not inspect.isclass(factory) and _required_arguments(factory) >= 2:
         return FunctionLoss(factory, part.arguments)
-    criterion = factory(**part.arguments)
+    criterion = part.build("criterion")
     if not isinstance(criterion, nn.Module):
         raise TypeError(f"criterion={part.label} returned {type(criterion).__name__}; a torch.nn.Module was expected")
     return criterion
@@ -122,7 +123,7 @@ class Objective:
 
     def target(self, encoded: Any, dtype: torch.dtype, *, flat: bool) -> torch.Tensor:
         """Return the encoded target as the criterion reads it; `flat` where the module's output is (n,)."""
-        tensor = torch.as_tensor(encoded)
+        tensor = as_tensor(encoded)
         if self.kind == "index":
             return tensor
         tensor = tensor.to(dtype)
@@ -143,8 +144,24 @@ class Objective:
         shape = tuple(output.shape)
         flat = self.kind != "index" and self.n_outputs == 1 and shape == (n_rows,)
         if not flat and shape != (n_rows, self.n_outputs):
-            raise ValueError(describe_shape_error(module, shape, f"({n_rows}, {self.n_outputs})"))
+            message = describe_shape_error(module, shape, f"({n_rows}, {self.n_outputs})")
+            one_logit = self.kind == "index" and self.n_outputs == 2 and shape in ((n_rows,), (n_rows, 1))
+            raise ValueError(f"{message}, or set criterion='BCEWithLogitsLoss' for one logit" if one_logit else message)
         return flat
+
+    def check_meaning(self, output: torch.Tensor, criterion: nn.Module) -> None:
+        """Refuse outputs that the criterion would read as something else.
+
+        Raises
+        ------
+        ValueError
+            If ``NLLLoss`` would read numbers above zero as log-probabilities.
+        """
+        if isinstance(criterion, nn.NLLLoss) and bool((output > 1e-6).any()):
+            raise ValueError(
+                f"NLLLoss reads log-probabilities, but the module gives {output.max().item():.4g}; end it with "
+                "nn.LogSoftmax(dim=1), or use criterion='CrossEntropyLoss'"
+            )
 
     def probabilities(self, output: torch.Tensor, criterion: nn.Module) -> torch.Tensor:
         """Turn outputs into probabilities of shape (n, n_classes or n_labels).
@@ -180,6 +197,19 @@ def class_objective(criterion: Part, n_classes: int, *, multilabel: bool) -> Obj
             "'CrossEntropyLoss', or give y as a multilabel indicator"
         )
     return Objective("indicator", 1) if reads_indicator else Objective("index", n_classes)
+
+
+def real_objective(criterion: Part, n_outputs: int) -> Objective:
+    """Return the objective of a regressor.
+
+    Raises
+    ------
+    ValueError
+        If the criterion reads classes.
+    """
+    if _is_a(criterion.factory, (nn.CrossEntropyLoss, nn.NLLLoss)):
+        raise ValueError(f"criterion={criterion.label} reads classes, but y is real-valued; use TorchClassifier")
+    return Objective("real", n_outputs)
 
 
 def _is_a(factory: Any, classes: tuple[type, ...]) -> bool:

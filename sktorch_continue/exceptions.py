@@ -1,5 +1,11 @@
 """The tree of errors and warnings. Every error can be caught at the root or by its builtin kind."""
 
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
 
 class SktorchContinueError(Exception):
     """Root of the errors this package raises itself."""
@@ -15,3 +21,11 @@ class NonFiniteLossError(SktorchContinueError, FloatingPointError):
 
 class ContinuationWarning(UserWarning):
     """Continuing drops a part of the run, or a changed parameter has no effect."""
+
+
+def warn(message: str) -> None:
+    """Give a :class:`ContinuationWarning` that points at the caller's line, outside this package."""
+    here, level, frame = str(Path(__file__).parent), 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ContinuationWarning, stacklevel=level)

@@ -53,6 +53,7 @@ def train(run: Run, session: Session) -> None:
     run.session = session
     with streams.borrowed(run.device):
         try:
+            check_schedule_monitor(run)
             hooks.call("on_train_begin", run)
             stepper = Stepper(run, session, hooks)
             while run.n_epochs < run.max_epochs and run.progress.stopped is None:
@@ -77,9 +78,8 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks) -> N
     run.criterion.train()
     n = session.n_rows
     order = streams.permutation(run.seed, run.n_epochs, len(session.train)) if session.shuffle else None
-    for inputs, target, weight in session.train.batches(run.precision, session.batch_size, order, begun.rows_done):
-        if begun.rows_done >= n:
-            break  # drop_last
+    batches = session.train.batches(run.precision, session.batch_size, order, start=begun.rows_done, stop=n)
+    for inputs, target, weight in batches:
         stepper.step(begun, inputs, target, weight)
         if run.progress.stopped is not None and begun.rows_done < n:
             begun.duration = already + time.perf_counter() - started
@@ -121,6 +121,13 @@ def close_epoch(run: Run, session: Session, hooks: Hooks, begun: BegunEpoch, dur
         step_schedule(run)
     hooks.call("on_epoch_end", run)
     run._row = None
+
+
+def check_schedule_monitor(run: Run) -> None:
+    """Refuse a column for the schedule to read that no epoch will have."""
+    monitor = run.specification.lr_scheduler_monitor
+    if monitor is not None and run.lr_scheduler is not None and schedules.reads_metric(run.lr_scheduler):
+        run.check_monitor(monitor)
 
 
 def step_schedule(run: Run) -> None:

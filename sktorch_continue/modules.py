@@ -90,7 +90,7 @@ def build_module(part: Part, sizes: dict[str, Any]) -> nn.Module:
             )
         return copy.deepcopy(part.factory)
     known = {name: size for name, size in sizes.items() if part.accepts(name)}
-    module = part.factory(**{**known, **part.arguments})
+    module = part.build("module", **known)
     if not isinstance(module, nn.Module):
         raise TypeError(f"module={part.label} returned {type(module).__name__}; a torch.nn.Module was expected")
     return module

@@ -35,11 +35,11 @@ def build_optimizer(part: Part, module: nn.Module, criterion: nn.Module) -> Opti
         If the factory does not return an optimizer.
     """
     parameters = trainable(module, criterion)
-    arguments = dict(part.arguments)
-    if part.accepts("fused") and not any(arguments.get(name) for name in IMPLEMENTATIONS):
-        fused = not has_sparse_gradients(module) and all(_can_fuse(p) for p in parameters)
-        arguments = {**arguments, "fused": True} if fused and "fused" not in arguments else arguments
-    optimizer = part.factory(parameters, **arguments)
+    offered: dict[str, Any] = {}
+    chosen = any(part.arguments.get(name) for name in IMPLEMENTATIONS)
+    if part.accepts("fused") and not chosen and _can_fuse(module, parameters):
+        offered["fused"] = True
+    optimizer = part.build("optimizer", parameters, **offered)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"optimizer={part.label} returned {type(optimizer).__name__}; a torch.optim.Optimizer was expected"
@@ -47,8 +47,9 @@ def build_optimizer(part: Part, module: nn.Module, criterion: nn.Module) -> Opti
     return optimizer
 
 
-def _can_fuse(parameter: torch.Tensor) -> bool:
-    return parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda")
+def _can_fuse(module: nn.Module, parameters: list[nn.Parameter]) -> bool:
+    dense = not has_sparse_gradients(module)
+    return dense and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
 
 
 def needs_closure(optimizer: Optimizer) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sktorch_continue import modules, optimizers, schedules, streams
-from sktorch_continue.callbacks import Callback
+from sktorch_continue.callbacks import Callback, EpochScoring
 from sktorch_continue.criteria import Objective, build_criterion
 from sktorch_continue.data import Dataset, HeldOut
 from sktorch_continue.data.dataset import Precision
@@ -233,6 +234,32 @@ class Run:
             raise RuntimeError(f"record({name!r}): a row exists only at on_validation_end and on_epoch_end")
         self._row[name] = value
 
+    def check_monitor(self, column: str) -> None:
+        """Refuse to monitor a column that no epoch of this call will have, as far as that is known.
+
+        Losses and the scores of :class:`EpochScoring` are known; another callback may record any column.
+
+        Raises
+        ------
+        ValueError
+            Naming the columns there will be.
+        """
+        valid = self.session is not None and self.session.valid is not None
+        scores = [callback.column for callback in self.callbacks.values() if isinstance(callback, EpochScoring)]
+        known = ["train_loss", *(["valid_loss"] if valid else []), *scores]
+        own = all(type(callback).__module__.startswith("sktorch_continue.") for callback in self.callbacks.values())
+        if column not in known and (own or column == "valid_loss"):
+            raise ValueError(self._unknown_column(column, known))
+
+    @staticmethod
+    def _unknown_column(column: str, known: list[str]) -> str:
+        near = difflib.get_close_matches(column, known, n=1)
+        return (
+            f"monitor={column!r} is no column of the history, which has {known}"
+            + (f"; did you mean {near[0]!r}?" if near else ".")
+            + " For valid_loss set validation_fraction or give X_val and y_val, for a score add an EpochScoring"
+        )
+
     def newest(self, column: str) -> Any:
         """Return the newest value of a column.
 
@@ -243,10 +270,7 @@ class Run:
         """
         row = self.history[-1]
         if column not in row:
-            raise ValueError(
-                f"monitor={column!r} is no column of the history; epoch {row['epoch']} has {list(row)}. Add "
-                "validation rows for valid_loss, or an EpochScoring for a score"
-            )
+            raise ValueError(self._unknown_column(column, list(row)))
         return row[column]
 
     def keep_best(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,15 +40,18 @@ class Horizon:
         Epochs it plans for.
     steps_per_epoch : int
         Schedule steps in an epoch; 1 for a schedule by epoch.
+    done : int
+        Steps of the first epoch that were taken before it was cut.
     """
 
     epochs: int
     steps_per_epoch: int
+    done: int = 0
 
     @property
     def steps(self) -> int:
         """Schedule steps it plans for."""
-        return self.epochs * self.steps_per_epoch
+        return self.epochs * self.steps_per_epoch - self.done
 
 
 def build_schedule(part: Part, optimizer: Optimizer, plan: dict[str, int]) -> Any:
@@ -59,7 +62,7 @@ def build_schedule(part: Part, optimizer: Optimizer, plan: dict[str, int]) -> An
     TypeError
         If the factory returns something without the interface of a schedule.
     """
-    schedule = part.factory(optimizer, **{**part.arguments, **plan})
+    schedule = replace(part, arguments={**part.arguments, **plan}).build("lr_scheduler", optimizer)
     if not all(hasattr(schedule, name) for name in ("step", "state_dict", "load_state_dict")):
         raise TypeError(
             f"lr_scheduler={part.label} returned {type(schedule).__name__}, which lacks the interface of a "
@@ -111,7 +114,7 @@ def steps_left(schedule: Any) -> float:
     return float("inf")
 
 
-def check_room(schedule: Any, n_steps: int) -> None:
+def check_room(schedule: Any, n_steps: int, *, fresh: bool) -> None:
     """Refuse steps that the horizon cannot hold, before the first of them.
 
     Raises
@@ -121,10 +124,14 @@ def check_room(schedule: Any, n_steps: int) -> None:
     """
     left = steps_left(schedule)
     if n_steps > left:
+        way_out = (
+            "leave its horizon out and it is filled in, or make it longer"
+            if fresh
+            else "set lr_scheduler_on_continue='extend' (its horizon becomes epochs so far + epochs of this call) or "
+            "'restart' (a new schedule for this call), or train fewer epochs"
+        )
         raise ContinuationError(
-            f"{type(schedule).__name__} has {left:g} of its steps left, but this call needs {n_steps}. To continue, "
-            "set lr_scheduler_on_continue='extend' (its horizon becomes epochs so far + epochs of this call) or "
-            "'restart' (a new schedule for this call); in a first fit, leave its horizon out and it is filled in"
+            f"{type(schedule).__name__} has {left:g} of its steps left, but this call needs {n_steps}; {way_out}"
         )
 
 

@@ -45,6 +45,30 @@ class Part:
         """A short name for messages."""
         return label_of(self.factory)
 
+    def build(self, parameter: str, *args: Any, **offered: Any) -> Any:
+        """Call the factory with `args`, the arguments, and what is `offered` where the caller did not give it.
+
+        Raises
+        ------
+        TypeError
+            If it takes no such argument, or needs one that was not given, in terms of ``parameter__x``.
+        """
+        arguments = {**offered, **self.arguments}
+        taken = signature_of(self.factory)
+        try:
+            if taken:
+                inspect.signature(self.factory).bind(*args, **arguments)
+        except TypeError as error:
+            unknown = [f"{parameter}__{name}" for name in arguments if name not in taken]
+            needed = [f"{parameter}__{n}" for n, p in list(taken.items())[len(args) :] if p.default is p.empty]
+            missing = [name for name in needed if name.removeprefix(f"{parameter}__") not in arguments]
+            raise TypeError(
+                f"{parameter}={self.label} "
+                + (f"takes no {', '.join(unknown)}" if unknown else f"needs {', '.join(missing)}")
+                + f"; its arguments are {list(taken)[len(args) :]} ({error})"
+            ) from error
+        return self.factory(*args, **arguments)
+
     def accepts(self, name: str) -> bool:
         """Tell whether the factory has a parameter of this name."""
         return name in signature_of(self.factory)
@@ -70,6 +94,8 @@ class Specification:
         Prototypes by name.
     parameters : dict of str to Description
         Every parameter of the estimator, for the record of a call.
+    parts : dict of str to Description
+        What decides whether a part is another one; the learning rate, which a living optimizer takes, is not in it.
     """
 
     module: Part
@@ -85,10 +111,11 @@ class Specification:
 
     def __post_init__(self) -> None:
         schedule = None if self.lr_scheduler is None else self.lr_scheduler.describe()
+        optimizer = Part(self.optimizer.factory, {k: v for k, v in self.optimizer.arguments.items() if k != "lr"})
         parts = {
             "module": self.module.describe(),
             "criterion": self.criterion.describe(),
-            "optimizer": self.optimizer.describe(),
+            "optimizer": optimizer.describe(),
             "lr_scheduler": schedule and {**schedule, "interval": self.lr_scheduler_interval},
         }
         object.__setattr__(self, "parts", parts)
@@ -113,7 +140,7 @@ def resolve(value: Any, namespace: ModuleType, base: type, parameter: str) -> An
         if inspect.isclass(found) and issubclass(found, base) and found is not base:
             return found
         names = [n for n, v in vars(namespace).items() if inspect.isclass(v) and issubclass(v, base)]
-        near = difflib.get_close_matches(value, names, n=3)
+        near = difflib.get_close_matches(value, names, n=3) or [n for n in names if value.lower() in n.lower()]
         raise ValueError(
             f"{parameter}={value!r} names no {base.__name__} in {namespace.__name__}"
             + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "; give the class itself")
@@ -126,6 +153,7 @@ def resolve(value: Any, namespace: ModuleType, base: type, parameter: str) -> An
     return value
 
 
+@functools.lru_cache(maxsize=128)
 def signature_of(factory: Any) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a callable; empty where Python cannot tell."""
     try:

@@ -216,9 +216,18 @@ def check_continuation(
     ------
     AssertionError
         With the cut, the way and the path of the first difference.
+    ValueError
+        If the estimator cannot be reproduced: no int as `random_state`, or a horizon that depends on the cut.
     """
+    if isinstance(estimator.random_state, bool) or not isinstance(estimator.random_state, int | np.integer):
+        raise ValueError(f"random_state={estimator.random_state!r}; an int was expected, or no two fits are alike")
     cuts = [(k, n_epochs - k) for k in range(1, n_epochs)] if cuts is None else list(cuts)
     whole = _prepared(estimator, n_epochs).fit(X, y, **fit_params)
+    if cuts and whole._run.schedule_plan:
+        raise ValueError(
+            f"the schedule's horizon {whole._run.schedule_plan} was filled in from max_epochs and would be another one "
+            "for a piece; give it as lr_scheduler__x, or check step_cuts alone (cuts=[])"
+        )
     for way in through:
         for cut in cuts:
             _compare(whole, _in_pieces(estimator, X, y, cut, way, fit_params), X, f"{cut} {way.__name__}")
@@ -237,6 +246,8 @@ def _in_pieces(
 ) -> Any:
     cut_run = _prepared(estimator, cut[0]).fit(X, y, **fit_params)
     for piece in cut[1:]:
+        if cut_run.history_.calls[-1]["stopped"] is not None:
+            return cut_run  # a callback ended the training here, as it ended the one that was never cut
         disturb(cut_run, X)
         cut_run = way(cut_run).set_params(max_epochs=piece).continue_fit(X, y, **fit_params)
     return cut_run
@@ -250,7 +261,7 @@ def _interrupted(
         cut_run.fit(X, y, **fit_params)
     disturb(cut_run, X)
     cut_run = way(cut_run).set_params(callbacks=_prepared(estimator, n_epochs).callbacks)
-    left = n_epochs - cut_run.n_epochs_
+    left = 0 if cut_run.history_.calls[-1]["stopped"] is not None else n_epochs - cut_run.n_epochs_
     return cut_run.continue_fit(X, y, max_epochs=left, **fit_params) if left else cut_run
 
 

@@ -63,11 +63,7 @@ class EarlyStopping(Callback):
 
     def on_train_begin(self, run: Any) -> None:
         """Refuse a column nobody fills; count anew after a stop of its own."""
-        if self.monitor == "valid_loss" and run.session.valid is None:
-            raise ValueError(
-                "EarlyStopping(monitor='valid_loss') needs validation rows: set validation_fraction, give X_val and "
-                "y_val, or monitor='train_loss'"
-            )
+        run.check_monitor(self.monitor)
         if self.stopped:
             self.stopped, self.wait = False, 0
 

@@ -41,7 +41,8 @@ class EpochScoring(Callback):
         return f"{self.on}_{scoring}"
 
     def on_train_begin(self, run: Any) -> None:
-        """Refuse to score rows that are not there."""
+        """Refuse to score rows that are not there, and a scorer scikit-learn does not know."""
+        check_scoring(run.session.estimator, self.scoring)
         if self.on == "valid" and run.session.valid is None:
             raise ValueError(
                 f"EpochScoring(on='valid', column {self.column!r}) needs validation rows: set validation_fraction, "

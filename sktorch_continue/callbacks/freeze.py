@@ -48,6 +48,8 @@ class Freeze(Callback):
             for parameter in self._matching(run.module):
                 parameter.requires_grad_(self.requires_grad)
             self.done = True
+            if not any(parameter.requires_grad for parameter in run.parameters):
+                raise ValueError(f"{self!r} leaves no parameter to train")
 
     def _matching(self, module: Any) -> list[Any]:
         patterns = [self.patterns] if isinstance(self.patterns, str) else list(self.patterns)

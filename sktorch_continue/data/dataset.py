@@ -67,7 +67,13 @@ class Dataset:
         return self.inputs.n_rows if self.rows is None else len(self.rows)
 
     def batches(
-        self, precision: Precision, batch_size: int, order: torch.Tensor | None = None, start: int = 0
+        self,
+        precision: Precision,
+        batch_size: int,
+        order: torch.Tensor | None = None,
+        *,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor | None]]:
         """Yield fresh (inputs, target, weight) batches in `order`, from row `start` of it on.
 
@@ -79,12 +85,13 @@ class Dataset:
             Rows per batch; the last one may be smaller.
         order : Tensor of shape (len(self),), optional
             A permutation; None keeps the order of the rows.
-        start : int, default=0
-            Rows of the order to pass over.
+        start, stop : int, optional
+            Positions in the order to begin and to end at.
         """
         rows = self.rows if order is None else order if self.rows is None else self.rows[order]
-        for first in range(start, len(self), batch_size):
-            last = min(first + batch_size, len(self))
+        stop = len(self) if stop is None else stop
+        for first in range(start, stop, batch_size):
+            last = min(first + batch_size, stop)
             chosen = slice(first, last) if rows is None else rows[first:last]
             target = self.target[chosen].to(precision.device, copy=True)
             weight = None if self.weight is None else self.weight[chosen].to(precision.device, copy=True)

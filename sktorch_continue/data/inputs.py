@@ -199,6 +199,13 @@ def _as_source(checked: Any) -> Source:
 def as_tensor(array: np.ndarray) -> torch.Tensor:
     """Return a tensor that shares memory with `array` wherever torch can address it."""
     array = np.asarray(array)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"X has values of dtype {array.dtype}, which cannot be trained on; numbers were expected: encode text and "
+            "categories first (OneHotEncoder, OrdinalEncoder)"
+        )
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)  # torch knows no longer one
     if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
         array = array.astype(array.dtype.newbyteorder("="), order="C")
     with warnings.catch_warnings():

@@ -8,45 +8,53 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
+from sktorch_continue.data.rows import N_PROJECTIONS, RowIdentities, near
 from sktorch_continue.streams import SPLIT, derive
 
 
 class HeldOut:
-    """Identities of the rows no call may train on.
+    """The rows no call may train on.
 
-    Rows are recognised by content, so they stay held out when the data comes back reordered or with rows added.
-    Identical rows are always on one side.
+    Rows are recognised by content, so they stay held out when the data comes back reordered, with rows added, or
+    rounded differently in the last bits. Identical rows are always on one side.
     """
 
     def __init__(self) -> None:
-        self._identities = np.empty(0, dtype=np.uint64)
+        self._hashes = np.empty(0, dtype=np.uint64)
+        self._sketches = np.empty((0, N_PROJECTIONS))
         self.fraction: float | None = None
 
-    def mask(self, identities: np.ndarray) -> np.ndarray:
-        """Return a bool per row, whether it is held out."""
-        return np.isin(identities, self._identities)
+    def mask(self, rows: RowIdentities) -> np.ndarray:
+        """Return a bool per row, whether it is held out.
 
-    def must_draw(self, identities: np.ndarray, fraction: float | None) -> bool:
-        """Tell whether validation rows are to be drawn from these rows.
+        The search for rows that differ in last bits is made only for those that are not there exactly.
+        """
+        held = np.isin(rows.hashes, self._hashes)
+        missing = ~np.isin(self._hashes, rows.hashes)
+        if missing.any() and not held.all():
+            others = np.flatnonzero(~held)
+            held[others[near(rows.sketches(others), self._sketches[missing])]] = True
+        return held
+
+    def must_draw(self, held: np.ndarray, fraction: float) -> bool:
+        """Tell whether validation rows are to be drawn, where `held` marks those that are held out already.
 
         They are at the first call, when a larger fraction is asked for, and when none of the rows given is known:
         otherwise the rows held out so far serve, so that their losses compare over calls.
         """
-        if fraction is None:
-            return False
-        return self.fraction is None or fraction > self.fraction or not self.mask(identities).any()
+        return self.fraction is None or fraction > self.fraction or not held.any()
 
     def draw(
-        self, identities: np.ndarray, encoded: np.ndarray, fraction: float, *, stratify: bool, seed: int, position: int
-    ) -> None:
+        self, rows: RowIdentities, held: np.ndarray, fraction: float, *, stratify: bool, seed: int, position: int
+    ) -> np.ndarray:
         """Hold out `fraction` of the rows, counting those that are held out already.
 
         Parameters
         ----------
-        identities : ndarray of uint64, shape (n_rows,)
-            From :func:`row_identities`.
-        encoded : ndarray
-            Encoded target; its values are the strata.
+        rows : RowIdentities
+            All rows of the call.
+        held : ndarray of bool, shape (n_rows,)
+            From :meth:`mask`.
         fraction : float
             In (0, 1).
         stratify : bool
@@ -54,39 +62,51 @@ class HeldOut:
         seed, position : int
             Seed of the run and number of splits it has drawn.
 
+        Returns
+        -------
+        ndarray of bool, shape (n_rows,)
+            The mask with the new rows.
+
         Raises
         ------
         ValueError
             If no row would be left on one of the sides.
         """
-        distinct, first, counts = np.unique(identities, return_index=True, return_counts=True)
-        known = self.mask(distinct)
-        free, sizes = first[~known], counts[~known]
-        by_row = np.argsort(free)  # the draw depends on the order of rows, as scikit-learn's does
-        free, sizes = free[by_row], sizes[by_row]
-        share = fraction * len(identities) - counts[known].sum()
-        n_wanted = max(1, round(share / max(1.0, sizes.mean()))) if len(free) else 0
-        if n_wanted == 0 or n_wanted >= len(free):
+        free = np.flatnonzero(~held)
+        _, first, counts = np.unique(rows.hashes[free], return_index=True, return_counts=True)
+        distinct = np.sort(free[first])  # the draw depends on the order of rows, as scikit-learn's does
+        share = fraction * len(rows) - held.sum()
+        n_wanted = max(1, round(share / counts.mean())) if len(distinct) else 0
+        if n_wanted == 0 or n_wanted >= len(distinct):
             raise ValueError(
-                f"validation_fraction={fraction} of {len(identities)} rows ({len(distinct)} distinct) leaves "
-                "nothing to train on or nothing to hold out; give more rows, another fraction, or X_val and y_val"
+                f"validation_fraction={fraction} of {len(rows)} rows ({len(distinct)} distinct and not held out yet) "
+                "leaves nothing to train on or to hold out; give more rows, another fraction, or X_val and y_val"
             )
-        labels = encoded[free] if stratify and _can_stratify(encoded[free], n_wanted) else None
-        random_state = derive(seed, SPLIT, position) % 2**32
-        _, chosen = train_test_split(free, test_size=n_wanted, stratify=labels, random_state=random_state)
-        self._identities = np.sort(np.concatenate([self._identities, identities[chosen]]))
+        labels = rows.encoded[distinct]
+        _, chosen = train_test_split(
+            distinct,
+            test_size=n_wanted,
+            stratify=labels if stratify and _can_stratify(labels, n_wanted) else None,
+            random_state=derive(seed, SPLIT, position) % 2**32,
+        )
+        chosen = np.sort(chosen)
+        self._hashes = np.concatenate([self._hashes, rows.hashes[chosen]])
+        self._sketches = np.concatenate([self._sketches, rows.sketches(chosen)])
         self.fraction = fraction
+        return held | np.isin(rows.hashes, rows.hashes[chosen])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the identities as an int64 tensor of shape (n_held_out,), and the fraction asked for."""
+        """Return hashes (int64 tensor), sketches (float64 tensor), one per held-out row, and the fraction asked for."""
         return {
-            "identities": torch.from_numpy(self._identities.view(np.int64).copy()),
+            "hashes": torch.from_numpy(self._hashes.view(np.int64).copy()),
+            "sketches": torch.from_numpy(self._sketches.copy()),
             "fraction": self.fraction,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take identities and fraction from `state`."""
-        self._identities = state["identities"].numpy().copy().view(np.uint64)
+        """Take what :meth:`state_dict` returned."""
+        self._hashes = state["hashes"].numpy().copy().view(np.uint64)
+        self._sketches = state["sketches"].numpy().copy()
         self.fraction = state["fraction"]
 
 

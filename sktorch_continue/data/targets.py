@@ -39,7 +39,7 @@ class ClassTarget:
         if is_multilabel(y):
             n_labels = check_indicator(y).shape[1]
             return cls(np.arange(n_labels), multilabel=True)
-        labels = np.unique(check_labels(y) if classes is None else check_labels(classes))
+        labels = np.unique(check_labels(y if classes is None else classes, warn=False))
         if len(labels) < 2:
             raise ValueError(f"y has 1 class ({labels.tolist()}); a classifier needs samples of at least 2 classes")
         return cls(labels, multilabel=False)
@@ -101,10 +101,10 @@ def check_indicator(y: Any) -> np.ndarray:
     return np.asarray(check_array(y, accept_sparse="csr").toarray() if scipy.sparse.issparse(y) else check_array(y))
 
 
-def check_labels(y: Any) -> np.ndarray:
-    """Return labels of shape (n_samples,), refusing NaN and continuous values."""
+def check_labels(y: Any, *, warn: bool = True) -> np.ndarray:
+    """Return labels of shape (n_samples,), refusing NaN and continuous values; a column is flattened, and told."""
     check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
-    labels = column_or_1d(y, warn=True)
+    labels = column_or_1d(y, warn=warn)
     check_classification_targets(labels)
     return np.asarray(labels)
 

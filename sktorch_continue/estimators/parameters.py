@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
 from collections.abc import Iterable
 from typing import Any
@@ -25,9 +26,11 @@ class DoubleUnderscoreParameters(BaseEstimator):
     def _store_extra(self, extra: dict[str, Any]) -> None:
         for name in extra:
             if not self._is_extra(name):
+                near = difflib.get_close_matches(name, self._get_param_names(), n=1)
                 raise TypeError(
-                    f"{type(self).__name__} got an unexpected parameter {name!r}; its own are "
-                    f"{self._get_param_names()}, and any that start with {', '.join(PREFIXES)}"
+                    f"{type(self).__name__} got an unexpected parameter {name!r}; "
+                    + (f"did you mean {near[0]!r}? " if near else "")
+                    + f"its own are {self._get_param_names()}, and any that start with {', '.join(PREFIXES)}"
                 )
         for name, value in extra.items():
             setattr(self, name, value)
@@ -221,7 +224,7 @@ def name_callbacks(callbacks: Iterable[Any] | None) -> dict[str, Callback]:
         if not isinstance(callback, Callback) or not isinstance(name, str):
             raise TypeError(
                 f"callbacks has {entry!r}; a sktorch_continue.callbacks.Callback instance or a (name, callback) pair "
-                "was expected"
+                "was expected" + (f"; did you mean {entry.__name__}()?" if isinstance(entry, type) else "")
             )
         if name in named:
             raise ValueError(

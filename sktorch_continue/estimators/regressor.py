@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from torch import nn
 
-from sktorch_continue.criteria import Objective
+from sktorch_continue.criteria import Objective, real_objective
 from sktorch_continue.data import RealTarget
 from sktorch_continue.estimators.base import TorchEstimator
 from sktorch_continue.estimators.verbs import Call, carry_out
@@ -159,4 +159,4 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
         self._target = RealTarget.learn(y)
 
     def _objective(self, specification: Specification) -> Objective:
-        return Objective("real", self._target.n_outputs)
+        return real_objective(specification.criterion, self._target.n_outputs)

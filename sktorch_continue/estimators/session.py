@@ -10,7 +10,7 @@ import torch
 from sklearn.utils import _safe_indexing
 
 from sktorch_continue.callbacks import PrintLog
-from sktorch_continue.data.rows import fingerprint, row_identities
+from sktorch_continue.data.rows import RowIdentities, fingerprint
 from sktorch_continue.estimators.call import Call, Rows
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.run import Run, Session
@@ -19,27 +19,30 @@ from sktorch_continue.run import Run, Session
 def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, validation: Rows | None) -> Session:
     """Choose training and validation rows, holding out new ones where the run must."""
     run: Run = draft._run
-    identities = row_identities(rows.inputs, rows.encoded)
+    identities = RowIdentities(rows.inputs, rows.encoded)
     fraction = None if validation is not None else params["validation_fraction"]
-    if call.verb != "partial_fit" and run.held_out.must_draw(identities, fraction):
-        run.held_out.draw(
+    held = run.held_out.mask(identities)
+    if fraction is not None and call.verb != "partial_fit" and run.held_out.must_draw(held, fraction):
+        held = run.held_out.draw(
             identities,
-            rows.encoded,
-            float(fraction),  # type: ignore[arg-type]
+            held,
+            float(fraction),
             stratify=draft._stratify,
             seed=run.seed,
             position=run.progress.n_splits,
         )
         run.progress.n_splits += 1
-    held = run.held_out.mask(identities)
     train = rows.dataset(run, ~held)
     if len(train) == 0:
         raise ValueError(
             f"none of the {rows.inputs.n_rows} rows is left to train on: {int(held.sum())} are held out for validation "
             "for good, the others have weight zero"
         )
-    own = held if fraction is not None and held.any() else None
-    valid = validation.dataset(run) if validation is not None else rows.dataset(run, held) if own is not None else None
+    valid = None
+    if validation is not None:
+        valid = validation.dataset(run)
+    elif fraction is not None:
+        valid = rows.dataset(run, held)
 
     def scoring_rows(on: str) -> tuple[Any, Any]:
         if on == "valid" and validation is not None:
@@ -55,7 +58,9 @@ def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, val
         drop_last=bool(params["drop_last"]),
         check_finite=bool(params["check_finite"]),
         compile=bool(params["compile"]),
-        fingerprint=fingerprint(identities if train.rows is None else identities[train.rows.numpy()], rows.weight),
+        fingerprint=fingerprint(
+            identities.hashes if train.rows is None else identities.hashes[train.rows.numpy()], rows.weight
+        ),
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
         displays=[PrintLog()] if params["verbose"] else [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from sktorch_continue import modules, streams
 from sktorch_continue.criteria import BatchLoss
 from sktorch_continue.estimators.call import Rows
 from sktorch_continue.run import Facts, Run, Session
-from sktorch_continue.specification import Specification
+from sktorch_continue.specification import Specification, signature_of
 
 
 def new_run(draft: Any, specification: Specification, rows: Rows, device: torch.device, random_state: Any) -> Run:
@@ -25,7 +26,8 @@ def new_run(draft: Any, specification: Specification, rows: Rows, device: torch.
         n_outputs=objective.n_outputs,
         dtype=rows.inputs.precision,
     )
-    if specification.module.factory is modules.MLP and list(map(len, facts.row_shapes.values())) != [1]:
+    plain = [len(shape) for name, shape in facts.row_shapes.items() if name == ""] == [1]
+    if specification.module.factory is modules.MLP and not plain:
         raise ValueError(
             f"the built-in MLP takes one X of shape (n_samples, n_features), but rows have shapes {facts.row_shapes}; "
             "give a module for this data"
@@ -53,6 +55,7 @@ def try_forward(run: Run, rows: Rows) -> bool:
     module = copy.deepcopy(run.module)
     output = _forward(module, inputs)
     flat = run.facts.objective.check_output(module, output, n)
+    run.facts.objective.check_meaning(output, run.criterion)
     try_loss(run, rows, output, flat=flat)
     return flat
 
@@ -64,10 +67,10 @@ def _forward(module: torch.nn.Module, inputs: Any) -> torch.Tensor:
             return modules.call(module, inputs)
     except (RuntimeError, TypeError) as error:
         shapes = {k: tuple(v.shape) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape)
-        raise ValueError(
-            f"{type(module).__name__} failed on a batch of shape {shapes}: {error}. Take n_features_in in its "
-            "constructor to be told the number of columns"
-        ) from error
+        hint = "Take n_features_in in its constructor to be told the number of columns"
+        if isinstance(inputs, dict):
+            hint = f"The keys of X are passed as arguments of forward, which takes {list(signature_of(module.forward))}"
+        raise ValueError(f"{type(module).__name__} failed on a batch of shape {shapes}: {error}. {hint}") from error
 
 
 def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool) -> None:
@@ -82,10 +85,11 @@ def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool) -> None:
     target = run.facts.objective.target(rows.encoded[:n], output.dtype, flat=flat).to(output.device)
     criterion = copy.deepcopy(run.criterion).to(output.device, output.dtype)
     loss_of = BatchLoss(criterion, weighted=rows.weight is not None)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Using a target size")  # torch would broadcast
         try:
             loss = loss_of.criterion(output, target)
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, ValueError, UserWarning) as error:
             raise ValueError(
                 f"criterion {type(criterion).__name__} failed on an output of shape {tuple(output.shape)} and a target "
                 f"of shape {tuple(target.shape)}, {target.dtype}: {error}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
 from typing import Any
 
 import torch
 
 from sktorch_continue.estimators.parameters import DoubleUnderscoreParameters
-from sktorch_continue.exceptions import ContinuationWarning
+from sktorch_continue.exceptions import warn
 from sktorch_continue.run import Facts, Run
 
 
@@ -48,7 +48,10 @@ def to_cpu(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, dict):
-        return {key: to_cpu(item) for key, item in value.items()}
+        moved = copy.copy(value)  # a schedule keeps its milestones in a Counter
+        for key, item in value.items():
+            moved[key] = to_cpu(item)
+        return moved
     if isinstance(value, list | tuple):
         return type(value)(to_cpu(item) for item in value)
     return value
@@ -59,10 +62,6 @@ def _available(name: str) -> torch.device:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
-        warnings.warn(
-            f"the estimator was trained on {name}, which this machine lacks; it is loaded to the CPU",
-            ContinuationWarning,
-            stacklevel=3,
-        )
+        warn(f"the estimator was trained on {name}, which this machine lacks; it is loaded to the CPU")
         return torch.device("cpu")
     return device

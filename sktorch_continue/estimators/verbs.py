@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import platform
+from dataclasses import replace
 from typing import Any
 
 import joblib
@@ -103,13 +105,14 @@ def prepare(
     fresh: bool,
 ) -> None:
     """Bring the run to the start of the call: changes applied, schedule in place, target set."""
-    per_epoch = session.n_batches if specification.lr_scheduler_interval == "step" else 1
     check_batches(run, session)
+    if verb == "partial_fit":
+        run.progress.begun = None
+    horizon = _horizon(run, session, specification, epochs)
     if fresh:
-        run.schedule_plan = {}
+        whole = check_epochs(params["max_epochs"], 0) if verb == "partial_fit" else epochs
         if specification.lr_scheduler is not None:
-            whole = check_epochs(params["max_epochs"], 0) if verb == "partial_fit" else epochs
-            run.schedule_plan = schedules.plan_horizon(specification.lr_scheduler, Horizon(whole, per_epoch))
+            run.schedule_plan = schedules.plan_horizon(specification.lr_scheduler, replace(horizon, epochs=whole))
         run.build_schedule()
     else:
         run.to(device)
@@ -117,21 +120,23 @@ def prepare(
         if "random_state" in changes.changed_parameters(run.specification, specification):
             run.seed = streams.draw_seed(params["random_state"])
         on_continue = "continue" if verb == "partial_fit" else params["lr_scheduler_on_continue"]
-        changes.apply(run, specification, Horizon(epochs, per_epoch), on_continue)
+        changes.apply(run, specification, horizon, on_continue)
         if rows.weight is not None or run.criterion is not criterion:
             try_forward(run, rows)
     if run.lr_scheduler is not None:
-        schedules.check_room(run.lr_scheduler, epochs * per_epoch - _steps_done(run, session, per_epoch))
+        schedules.check_room(run.lr_scheduler, horizon.steps, fresh=fresh)
     run.progress.max_epochs = run.n_epochs + epochs
     run.progress.n_calls += 1
     run.progress.stopped = None
 
 
-def _steps_done(run: Run, session: Session, per_epoch: int) -> int:
+def _horizon(run: Run, session: Session, specification: Specification, epochs: int) -> Horizon:
+    if specification.lr_scheduler_interval == "epoch":
+        return Horizon(epochs, 1)
     begun = run.progress.begun
-    if per_epoch == 1 or begun is None or begun.key != session.epoch_key(run.seed):
-        return 0
-    return begun.rows_done // session.batch_size
+    goes_on = begun is not None and begun.key == session.epoch_key(run.seed)
+    done = begun.rows_done // session.batch_size if begun is not None and goes_on else 0
+    return Horizon(epochs, session.n_batches, done)
 
 
 def open_record(run: Run, session: Session, verb: str, before: Specification | None) -> dict[str, Any]:
@@ -153,6 +158,7 @@ def open_record(run: Run, session: Session, verb: str, before: Specification | N
     return record
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return the versions that can decide bits."""
     found = {"python": platform.python_version()}
