@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from sktorch_continue import modules, optimizers, schedules
+from sktorch_continue import modules, optimizers, schedules, streams
 from sktorch_continue.criteria import build_criterion
 from sktorch_continue.exceptions import ContinuationError, warn
 from sktorch_continue.run import Run
@@ -95,14 +96,13 @@ def apply(run: Run, new: Specification, horizon: Horizon, on_continue: str) -> N
         _replace_schedule(run, old, new, horizon)
         return
     if old.lr != new.lr:
-        _change_rate(run, old.lr, new.lr)
+        _change_rate(run, old, new)
     if new.lr_scheduler is None:
         return
     if on_continue == "restart":
-        _start_schedule(run, new.lr_scheduler, old.lr, new.lr, horizon)
+        _start_schedule(run, new.lr_scheduler, horizon)
     elif on_continue == "extend" and schedules.has_horizon(new.lr_scheduler):
-        plan = schedules.extend(new.lr_scheduler, run.optimizer, run.lr_scheduler, horizon.steps)
-        run.schedule_plan = plan
+        _extend_schedule(run, new.lr_scheduler, horizon)
 
 
 def _replace_callbacks(run: Run, new: Specification) -> None:
@@ -119,7 +119,9 @@ def _replace_callbacks(run: Run, new: Specification) -> None:
 
 
 def _replace_criterion(run: Run, old: Specification, new: Specification) -> None:
-    criterion = build_criterion(new.criterion).to(run.device, modules.float_dtype(run.module))
+    with streams.borrowed(run.device):
+        streams.seed_construction(run.seed, run.progress.n_calls)
+        criterion = build_criterion(new.criterion).to(run.device, modules.float_dtype(run.module))
     learned = [*run.criterion.parameters(), *criterion.parameters()]
     run.criterion = criterion
     if learned:
@@ -161,17 +163,19 @@ def _replace_optimizer(run: Run, *, keep_moments: bool) -> None:
     if schedule is not None:
         run.build_schedule()
         schedules.load_schedule(run.lr_scheduler, schedule.state_dict())
-    if schedule is None and not keep_moments:
-        return
-    for index, group in enumerate(run.optimizer.param_groups):
-        source = before.param_groups[min(index, len(before.param_groups) - 1)]
-        group.update({name: source[name] for name in ("lr", "initial_lr") if name in source})
+    if schedule is not None or keep_moments:
+        schedules.hand_over(before, run.optimizer, run.lr_scheduler)
 
 
-def _change_rate(run: Run, old: float, new: float) -> None:
-    if not schedules.scale_base(run.optimizer, run.lr_scheduler, old, new):
-        setter = type(run.lr_scheduler).__name__ if run.lr_scheduler is not None else "every parameter group"
-        warn(f"lr={new:g} has no effect: {setter} sets its learning rates itself")
+def _change_rate(run: Run, old: Specification, new: Specification) -> None:
+    as_before = {**new.optimizer.arguments, "lr": old.lr} if "lr" in new.optimizer.arguments else {}
+    before, now = (
+        [float(group["lr"]) for group in optimizers.fresh_groups(part, run.module, run.criterion)]
+        for part in (replace(new.optimizer, arguments=as_before or new.optimizer.arguments), new.optimizer)
+    )
+    if not schedules.scale_base(run.optimizer, run.lr_scheduler, before, now):
+        setter = type(run.lr_scheduler).__name__ if run.lr_scheduler is not None else "the optimizer"
+        warn(f"lr={new.lr:g} has no effect: {setter} sets its learning rates itself")
 
 
 def _replace_schedule(run: Run, old: Specification, new: Specification, horizon: Horizon) -> None:
@@ -182,16 +186,29 @@ def _replace_schedule(run: Run, old: Specification, new: Specification, horizon:
             f"lr={new.lr:g}; the rest of the run goes on"
         )
     if new.lr_scheduler is not None:
-        _start_schedule(run, new.lr_scheduler, old.lr, new.lr, horizon)
+        _start_schedule(run, new.lr_scheduler, horizon)
         return
-    schedules.reset_rates(run.optimizer, new.lr, old.lr)
+    schedules.reset_groups(run.optimizer, _groups_now(run))
     run.schedule_plan = {}
 
 
-def _start_schedule(run: Run, part: Part, old_lr: float, new_lr: float, horizon: Horizon) -> None:
-    schedules.reset_rates(run.optimizer, new_lr, old_lr)
+def _start_schedule(run: Run, part: Part, horizon: Horizon) -> None:
+    schedules.reset_groups(run.optimizer, _groups_now(run))
     run.schedule_plan = schedules.plan_horizon(part, horizon)
     run.build_schedule()
+
+
+def _extend_schedule(run: Run, part: Part, horizon: Horizon) -> None:
+    run.schedule_plan, state = schedules.extend(part, run.optimizer, run.lr_scheduler, horizon.steps)
+    groups = [dict(group) for group in run.optimizer.param_groups]
+    run.build_schedule()  # over the living optimizer, whose rates that overwrites
+    schedules.load_schedule(run.lr_scheduler, state)
+    for group, stretched in zip(run.optimizer.param_groups, groups, strict=True):
+        group.update(stretched)
+
+
+def _groups_now(run: Run) -> list[dict[str, Any]]:
+    return optimizers.fresh_groups(run.specification.optimizer, run.module, run.criterion)
 
 
 def _labelled(part: Part) -> str:

@@ -51,6 +51,8 @@ class HistoryDisplay:
         ------
         TypeError
             If the estimator keeps no history.
+        ValueError
+            If no epoch is complete.
         ImportError
             If matplotlib is not installed.
         """
@@ -75,6 +77,8 @@ class HistoryDisplay:
         -------
         HistoryDisplay
         """
+        if not self.history:
+            raise ValueError("there is no epoch to draw: the run was cut in its first one")
         import matplotlib.pyplot as plt
         from matplotlib.ticker import MaxNLocator
 

@@ -20,6 +20,7 @@ Every verb ends here. In the order of the code::
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -27,12 +28,13 @@ from typing import Any
 
 import torch
 
-from sktorch_continue import modules, optimizers, schedules, streams
+from sktorch_continue import interrupts, modules, optimizers, schedules, streams
 from sktorch_continue.callbacks.runner import Hooks
 from sktorch_continue.criteria import BatchLoss
 from sktorch_continue.data import Dataset
 from sktorch_continue.data.inputs import Batch
 from sktorch_continue.exceptions import NonFiniteLossError
+from sktorch_continue.interrupts import Interrupts
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.run import Run, Session
 
@@ -51,25 +53,25 @@ def train(run: Run, session: Session) -> None:
     """
     hooks = Hooks([*run.callbacks.values(), *session.displays])
     run.session = session
-    with streams.borrowed(run.device):
+    with streams.borrowed(run.device), interrupts.watched() as watch:
         try:
             check_schedule_monitor(run)
             hooks.call("on_train_begin", run)
-            stepper = Stepper(run, session, hooks)
+            stepper = Stepper(run, session, hooks, watch)
             while run.n_epochs < run.max_epochs and run.progress.stopped is None:
-                train_epoch(run, session, stepper, hooks)
+                train_epoch(run, session, stepper, hooks, watch)
             hooks.call("on_train_end", run)
         except BaseException as error:
             hooks.call("on_exception", run, error)
             raise
         finally:
             _clear_gradients(run)
-            run.session = None
+            run.session = run._row = None
             if run.progress.begun is not None:
                 run.progress.begun.python, run.progress.begun.numpy = streams.host_state()
 
 
-def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks) -> None:
+def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watch: Interrupts) -> None:
     """Train one epoch, or the rest of one that was cut, validate, and close its row."""
     started = time.perf_counter()
     begun = begin_epoch(run, session, hooks)
@@ -84,7 +86,7 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks) -> N
         if run.progress.stopped is not None and begun.rows_done < n:
             begun.duration = already + time.perf_counter() - started
             return
-    close_epoch(run, session, hooks, begun, lambda: already + time.perf_counter() - started)
+    close_epoch(run, session, hooks, watch, begun, lambda: already + time.perf_counter() - started)
 
 
 def begin_epoch(run: Run, session: Session, hooks: Hooks) -> BegunEpoch:
@@ -100,7 +102,9 @@ def begin_epoch(run: Run, session: Session, hooks: Hooks) -> BegunEpoch:
     return run.progress.begun
 
 
-def close_epoch(run: Run, session: Session, hooks: Hooks, begun: BegunEpoch, duration: Callable[[], float]) -> None:
+def close_epoch(
+    run: Run, session: Session, hooks: Hooks, watch: Interrupts, begun: BegunEpoch, duration: Callable[[], float]
+) -> None:
     """Validate, let scores be recorded, step the schedule, append the row, let decisions be taken."""
     row: dict[str, Any] = {
         "epoch": run.n_epochs + 1,
@@ -113,6 +117,7 @@ def close_epoch(run: Run, session: Session, hooks: Hooks, begun: BegunEpoch, dur
         row["valid_loss"] = evaluate(run, session.valid, session.batch_size)
     run._row = row
     hooks.call("on_validation_end", run)
+    watch.enter()
     row["duration"] = duration()
     run.history.append(row)
     run.progress.n_epochs += 1
@@ -121,6 +126,7 @@ def close_epoch(run: Run, session: Session, hooks: Hooks, begun: BegunEpoch, dur
         step_schedule(run)
     hooks.call("on_epoch_end", run)
     run._row = None
+    watch.leave()
 
 
 def check_schedule_monitor(run: Run) -> None:
@@ -170,10 +176,13 @@ class Stepper:
         What the call brought.
     hooks : Hooks
         Of the callbacks.
+    watch : Interrupts
+        Held while the step is counted.
     """
 
-    def __init__(self, run: Run, session: Session, hooks: Hooks) -> None:
+    def __init__(self, run: Run, session: Session, hooks: Hooks, watch: Interrupts) -> None:
         self._run = run
+        self._watch = watch
         self._forward = run.compiled if session.compile else run.module
         self._loss = BatchLoss(run.criterion, weighted=session.train.weight is not None)
         self._noise = streams.NoiseStream(run.seed, run.device)
@@ -184,6 +193,7 @@ class Stepper:
             hooks.of, ("on_step_begin", "on_gradients", "on_step_end")
         )
         self._buffers = BufferGuard(run.module)
+        self._moved = WeightGuard(run)
 
     def step(self, begun: BegunEpoch, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> None:
         """Take one step and count it; on failure the buffers are as they were before it."""
@@ -193,12 +203,16 @@ class Stepper:
         self._buffers.keep()
         try:
             if self._closure_wanted:
+                self._watch.enter()
                 value = self._step_with_closure(inputs, target, weight)
             else:
                 value = self._backward(inputs, target, weight, check=self._check_finite)
+                self._watch.enter()
                 run.optimizer.step()
         except BaseException:
             self._buffers.put_back()
+            if self._closure_wanted:
+                self._moved.put_back()
             raise
         weight_sum = float(len(target)) if weight is None else float(weight.sum())
         run.progress.n_steps += 1
@@ -207,6 +221,7 @@ class Stepper:
         begun.weight_sum += weight_sum
         if self._schedule is not None:
             self._schedule.step()
+        self._watch.leave()
         for hook in self._on_end:
             hook(run)
 
@@ -230,6 +245,7 @@ class Stepper:
     def _step_with_closure(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> float:
         """Step an optimizer that evaluates the loss several times; every time with the same noise."""
         values: list[float] = []
+        self._moved.keep()
 
         def closure() -> float:
             values.append(self._backward(inputs, target, weight, check=self._check_finite and not values))
@@ -269,3 +285,22 @@ class BufferGuard:
         """Undo everything since :meth:`keep`."""
         for (buffers, name), tensor, kept in zip(self._places, self._current, self._kept, strict=True):
             buffers[name] = tensor.copy_(kept)
+
+
+class WeightGuard:
+    """Copies of weights and optimizer state from before a step that moves the weights while it evaluates them."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def keep(self) -> None:
+        """Copy what is there now."""
+        self._weights = [parameter.detach().clone() for parameter in self._run.parameters]
+        self._state = copy.deepcopy(self._run.optimizer.state_dict())
+
+    def put_back(self) -> None:
+        """Undo everything since :meth:`keep`."""
+        for parameter, weights in zip(self._run.parameters, self._weights, strict=True):
+            parameter.detach().copy_(weights)
+        self._run.optimizer.state.clear()
+        optimizers.load_exact(self._run.optimizer, self._state)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, SparseAdam
 
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.modules import has_sparse_gradients
@@ -83,19 +83,25 @@ def update_groups(optimizer: Optimizer, changed: Mapping[str, Any], fresh: Optim
             f"the new value; give another optimizer class or factory to start a new one"
         )
     for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
-        group.update({name: new[name] for name in changed})
+        group.update({name: new[name] for name in {*changed, *IMPLEMENTATIONS} if name in new})
     for old, new in zip(_parameters(optimizer), _parameters(fresh), strict=True):
         if optimizer.state.get(old):
             for name, value in fresh.state.get(new, {}).items():
                 optimizer.state[old].setdefault(name, value)
 
 
+def fresh_groups(part: Part, module: nn.Module, criterion: nn.Module) -> list[dict[str, Any]]:
+    """Return what the parameter groups of a new optimizer would hold, without their parameters."""
+    groups = build_optimizer(part, module, criterion).param_groups
+    return [{name: value for name, value in group.items() if name != "params"} for group in groups]
+
+
 def shadow(part: Part, module: nn.Module, criterion: nn.Module) -> Optimizer:
     """Build the same optimizer over copies of the parameters and take one step of zero gradients."""
     module, criterion = copy.deepcopy(module), copy.deepcopy(criterion)
     optimizer = build_optimizer(part, module, criterion)
-    if needs_closure(optimizer):
-        return optimizer
+    if needs_closure(optimizer) or isinstance(optimizer, SparseAdam):
+        return optimizer  # these make no state that another argument would add to
     for parameter in _parameters(optimizer):
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()

@@ -152,8 +152,7 @@ class Run:
 
     def build_network(self) -> None:
         """Build module and criterion, random weights drawn from the run's seed; call it under a loan of streams."""
-        torch.default_generator.manual_seed(streams.derive(self.seed, streams.INIT))
-        streams.seed_host(self.seed, -1 % 2**32)
+        streams.seed_construction(self.seed, 0)
         sizes = {**self.facts.sizes, "dtype": getattr(torch, self.facts.dtype)}
         offered = sizes if self.specification.module.factory is modules.MLP else self.facts.sizes
         self.module = modules.build_module(self.specification.module, offered).to(self.device)
@@ -325,7 +324,7 @@ class Run:
         }
         callbacks = [(name, callback, callback.state_dict()) for name, callback in self.callbacks.items()]
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        moments = {parameter: dict(state) for parameter, state in self.optimizer.state.items()}
+        moments = {parameter: set(state) for parameter, state in self.optimizer.state.items()}
         schedule = None if self.lr_scheduler is None else copy.deepcopy(self.lr_scheduler.state_dict())
         progress, held_out = self.progress.state_dict(), self.held_out.state_dict()
         n_calls = len(self.history.calls)
@@ -341,8 +340,11 @@ class Run:
                 parameters = group["params"]
                 group.clear()
                 group.update(kept, params=parameters)
-            self.optimizer.state.clear()
-            self.optimizer.state.update(moments)
+            for parameter in list(self.optimizer.state):
+                for name in set(self.optimizer.state[parameter]) - moments.get(parameter, set()):
+                    del self.optimizer.state[parameter][name]
+                if parameter not in moments:
+                    del self.optimizer.state[parameter]
             if schedule is not None:
                 self.lr_scheduler.load_state_dict(schedule)
             self.progress.load_state_dict(progress)

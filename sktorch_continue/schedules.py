@@ -114,7 +114,16 @@ def steps_left(schedule: Any) -> float:
     return float("inf")
 
 
-def check_room(schedule: Any, n_steps: int, *, fresh: bool) -> None:
+WAYS_OUT = {
+    "fit": "leave its horizon out and it is filled in, or make it longer",
+    "continue_fit": "set lr_scheduler_on_continue='extend' (its horizon becomes epochs so far + epochs of this call) "
+    "or 'restart' (a new schedule for this call), or train fewer epochs",
+    "partial_fit": "give it a longer horizon at the first pass, or call continue_fit with "
+    "lr_scheduler_on_continue='extend' or 'restart'",
+}
+
+
+def check_room(schedule: Any, n_steps: int, way_out: str) -> None:
     """Refuse steps that the horizon cannot hold, before the first of them.
 
     Raises
@@ -124,12 +133,6 @@ def check_room(schedule: Any, n_steps: int, *, fresh: bool) -> None:
     """
     left = steps_left(schedule)
     if n_steps > left:
-        way_out = (
-            "leave its horizon out and it is filled in, or make it longer"
-            if fresh
-            else "set lr_scheduler_on_continue='extend' (its horizon becomes epochs so far + epochs of this call) or "
-            "'restart' (a new schedule for this call), or train fewer epochs"
-        )
         raise ContinuationError(
             f"{type(schedule).__name__} has {left:g} of its steps left, but this call needs {n_steps}; {way_out}"
         )
@@ -140,10 +143,17 @@ def load_schedule(schedule: Any, state: dict[str, Any]) -> None:
     schedule.load_state_dict(copy.deepcopy(state))
 
 
-def scale_base(optimizer: Optimizer, schedule: Any, old: float, new: float) -> bool:
-    """Change the base rate under a schedule; the schedule's factor stays.
+def scale_base(optimizer: Optimizer, schedule: Any, old: list[float], new: list[float]) -> bool:
+    """Change the base rates under a schedule; the schedule's factor stays.
 
-    A group whose base rate is not `old` was given its own and is left alone, unless it is the only one.
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Of the run.
+    schedule : object or None
+        Over it.
+    old, new : list of float
+        Base rate of every parameter group before and now.
 
     Returns
     -------
@@ -151,25 +161,26 @@ def scale_base(optimizer: Optimizer, schedule: Any, old: float, new: float) -> b
         False where the rate has no effect: the schedule sets its rates itself, or no group follows ``lr``.
     """
     inner = [] if schedule is None else list(walk(schedule))
-    if any(isinstance(part, SETS_OWN_RATES) for part in inner):
+    if old == new or sets_own_rates(schedule):
         return False
-    only = len(optimizer.param_groups) == 1
-    changed = False
-    for index, group in enumerate(optimizer.param_groups):
-        base = float(group.get("initial_lr", old if only else group["lr"]))
-        if base != old and not only:
+    for index, (group, before, now) in enumerate(zip(optimizer.param_groups, old, new, strict=True)):
+        if before == now:
             continue
-        changed = True
         for part in inner:
             if len(getattr(part, "base_lrs", ())) > index:
-                part.base_lrs[index] = new
-        rate = new if schedule is None else new * (float(group["lr"]) / base) if base else new
-        _set(group, "lr", rate)
+                part.base_lrs[index] = now
+        factor = float(group["lr"]) / before if schedule is not None and before else 1.0
+        _set(group, "lr", now * factor)
         if "initial_lr" in group:
-            _set(group, "initial_lr", new)
+            _set(group, "initial_lr", now)
     for part in inner:
         part._last_lr = [group["lr"] for group in optimizer.param_groups]
-    return changed
+    return True
+
+
+def sets_own_rates(schedule: Any) -> bool:
+    """Tell whether a schedule, or one it is made of, ignores the optimizer's learning rate."""
+    return schedule is not None and any(isinstance(part, SETS_OWN_RATES) for part in walk(schedule))
 
 
 def _set(group: dict[str, Any], name: str, value: float) -> None:
@@ -179,35 +190,57 @@ def _set(group: dict[str, Any], name: str, value: float) -> None:
         group[name] = value
 
 
-def reset_rates(optimizer: Optimizer, lr: float, old: float) -> None:
-    """Put the groups back to their base rate, as a schedule that starts now expects."""
-    only = len(optimizer.param_groups) == 1
-    for group in optimizer.param_groups:
-        base = group.pop("initial_lr", old if only else group["lr"])
-        _set(group, "lr", lr if float(base) == old else float(base))
+def reset_groups(optimizer: Optimizer, fresh: list[dict[str, Any]]) -> None:
+    """Put the groups back to what the optimizer's arguments say, as a schedule that starts now expects."""
+    for group, values in zip(optimizer.param_groups, fresh, strict=True):
+        group.pop("initial_lr", None)
+        group.update(values)
 
 
-def extend(part: Part, optimizer: Optimizer, schedule: Any, n_steps: int) -> dict[str, int]:
+def hand_over(before: Optimizer, after: Optimizer, schedule: Any) -> None:
+    """Give the rates of one optimizer to another, and the momentum where the schedule cycles it.
+
+    The schedule over `after` has the state of the one over `before`; which momentum it cycles depends on the
+    optimizer.
+    """
+    names = ["lr", "initial_lr"]
+    if sets_own_rates(schedule):
+        names += ["min_lr", "max_lr", "base_momentum", "max_momentum", "momentum", "betas"]
+    for part in walk(schedule) if schedule is not None else ():
+        if hasattr(part, "use_beta1"):
+            part.use_beta1 = "betas" in after.defaults
+    for index, group in enumerate(after.param_groups):
+        source = before.param_groups[min(index, len(before.param_groups) - 1)]
+        group.update({name: source[name] for name in names if name in source and name in group})
+        group.update({name: source[name] for name in ("lr", "initial_lr") if name in source})
+
+
+def extend(part: Part, optimizer: Optimizer, schedule: Any, n_steps: int) -> tuple[dict[str, int], Any]:
     """Stretch a living schedule by `n_steps`: rates from now on are as if that had been the plan.
 
-    The longer schedule is built on a stand-in of the optimizer and stepped to where the living one is; state and
-    rates are taken over.
+    The longer schedule is built over a stand-in of the optimizer and stepped to where the living one is; the
+    optimizer gets its rates. The living schedule itself is left alone.
 
     Returns
     -------
-    dict
-        The plan to build the schedule with from now on.
+    plan : dict
+        To build the schedule with from now on.
+    state : dict
+        Of the longer schedule.
     """
-    done = int(schedule.last_epoch)
+    done = _steps_taken(schedule)
     plan = {name: done + n_steps for name in HORIZONS if part.accepts(name)}
     stand_in = _stand_in(optimizer)
     longer = build_schedule(part, stand_in, plan)
     for _ in range(done):
         longer.step()
-    load_schedule(schedule, longer.state_dict())
     for group, stretched in zip(optimizer.param_groups, stand_in.param_groups, strict=True):
         group.update({name: value for name, value in stretched.items() if name != "params"})
-    return plan
+    return plan, longer.state_dict()
+
+
+def _steps_taken(schedule: Any) -> int:
+    return next(int(part.last_epoch) for part in walk(schedule) if hasattr(part, "last_epoch"))
 
 
 def _stand_in(optimizer: Optimizer) -> Optimizer:

@@ -6,7 +6,7 @@ import difflib
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -153,13 +153,18 @@ def resolve(value: Any, namespace: ModuleType, base: type, parameter: str) -> An
     return value
 
 
-@functools.lru_cache(maxsize=128)
 def signature_of(factory: Any) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a callable; empty where Python cannot tell."""
+    signature: Any = _class_signature if inspect.isclass(factory) else inspect.signature
     try:
-        return inspect.signature(factory).parameters
+        return dict(signature(factory).parameters)
     except (TypeError, ValueError):
         return {}
+
+
+@functools.lru_cache(maxsize=128)
+def _class_signature(factory: Hashable) -> inspect.Signature:
+    return inspect.signature(factory)  # type: ignore[arg-type]  # a millisecond for some of torch's
 
 
 def label_of(value: Any) -> str:
@@ -176,15 +181,19 @@ def describe(value: Any, _depth: int = 0) -> Description:
     Classes and functions are described by name, lambdas and local functions by their code as well, arrays and
     modules by a digest of their content, other objects by class and attributes.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and value != value:
+        return "nan"  # which does not equal itself
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, np.generic):
-        return value.item()
     if _depth > _DEEPEST:
         return _qualified(type(value))
     deeper: Callable[[Any], Description] = functools.partial(describe, _depth=_depth + 1)
     if isinstance(value, Mapping):
         return {str(key): deeper(item) for key, item in value.items()}
+    if isinstance(value, bytes | complex | range):
+        return repr(value)
     if isinstance(value, list | tuple):
         return [deeper(item) for item in value]
     if isinstance(value, set | frozenset):
@@ -193,10 +202,12 @@ def describe(value: Any, _depth: int = 0) -> Description:
         return str(value)
     if isinstance(value, np.ndarray | torch.Tensor):
         return _describe_array(value)
-    if inspect.isclass(value) or inspect.isbuiltin(value):
-        return _qualified(value)
     if inspect.isfunction(value):
         return _describe_function(value, deeper)
+    if inspect.ismethod(value):
+        return {"method": _describe_function(value.__func__, deeper), "of": deeper(value.__self__)}
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return _qualified(value)
     if isinstance(value, functools.partial):
         return {"partial": deeper(value.func), "args": deeper(value.args), "keywords": deeper(value.keywords)}
     if isinstance(value, nn.Module):
@@ -204,11 +215,21 @@ def describe(value: Any, _depth: int = 0) -> Description:
         return {"class": _qualified(type(value)), "repr": repr(value), "weights": weights}
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return _qualified(type(value))  # its position moves with every draw
-    return {"class": _qualified(type(value)), "attributes": deeper(getattr(value, "__dict__", {}))}
+    return {"class": _qualified(type(value)), "content": _describe_content(value, deeper)}
+
+
+def _describe_content(value: Any, deeper: Callable[[Any], Description]) -> Description:
+    attributes = getattr(value, "__dict__", None)
+    if attributes:
+        return deeper(attributes)
+    try:
+        return deeper(value.__reduce_ex__(4)[1:3])  # what a copy is made of
+    except TypeError:
+        return repr(value)
 
 
 def _qualified(value: Any) -> str:
-    return f"{value.__module__}.{value.__qualname__}"
+    return f"{getattr(value, '__module__', None) or ''}.{value.__qualname__}"
 
 
 def _describe_array(value: Any) -> Description:

@@ -45,6 +45,14 @@ def permutation(seed: int, epoch: int, n: int) -> torch.Tensor:
     return torch.randperm(n, generator=generator)
 
 
+def seed_construction(seed: int, position: int) -> None:
+    """Seed all streams a constructor may draw weights from; only under :func:`borrowed`."""
+    torch.default_generator.manual_seed(derive(seed, INIT, position))
+    value = derive(seed, INIT, position + 1)
+    random.seed(value)
+    np.random.seed(value % 2**32)
+
+
 def seed_host(seed: int, position: int) -> None:
     """Seed Python's and NumPy's global streams; only under :func:`borrowed`."""
     value = derive(seed, HOST, position)

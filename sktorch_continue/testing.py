@@ -79,8 +79,7 @@ def _array_difference(left: Any, right: Any, path: str) -> str | None:
     if left.dtype != right.dtype or left.shape != right.shape:
         return f"{path}: {left.dtype} {tuple(left.shape)} != {right.dtype} {tuple(right.shape)}"
     left, right = (v.to_dense() if v.layout != torch.strided else v for v in (left, right))
-    bits_left, bits_right = (_bits(v) for v in (left, right))
-    different = bits_left != bits_right
+    different = (_bits(left) != _bits(right)).any(axis=1)
     if not different.any():
         return None
     where = np.unravel_index(int(different.argmax()), left.shape)
@@ -92,9 +91,9 @@ def _array_difference(left: Any, right: Any, path: str) -> str | None:
 
 
 def _bits(tensor: torch.Tensor) -> np.ndarray:
-    raw = tensor.contiguous().reshape(-1, 1).view(torch.uint8) if tensor.numel() else tensor.reshape(0, 1)
-    flat: np.ndarray = raw.numpy()
-    return np.array([row.tobytes() for row in flat]) if flat.size else np.empty(0)
+    """Return the bytes of every element, uint8 of shape (n_elements, itemsize)."""
+    raw: np.ndarray = tensor.contiguous().reshape(-1, 1).view(torch.uint8).numpy()
+    return raw
 
 
 def run_state(estimator: Any) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _check_mapping(estimator: Any, X: Mapping[str, Any], *, reset: bool, min_row
         raise ValueError(
             f"a mapping as X needs one non-empty str per input, the names of the module's arguments; got keys {list(X)}"
         )
-    inputs = Inputs({name: _check_entry(name, values, min_rows) for name, values in X.items()})
+    inputs = Inputs({name: _check_entry(name, X[name], min_rows) for name in sorted(X)})
     lengths = {name: source.n_rows for name, source in inputs.sources.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the entries of X need equally many rows; got {lengths}")

@@ -12,8 +12,11 @@ from scipy.spatial import cKDTree
 from sktorch_continue.data.inputs import Inputs
 
 CHUNK_BYTES = 1 << 20
+SCALE_BYTES = 1 << 21
 N_PROJECTIONS = 6
-TOLERANCE = 1e-5
+SKETCH = 2 * N_PROJECTIONS + 1  # projections as they are, projections of scaled columns, the norm
+ROUNDING = 1e-5
+RESEMBLANCE = 1e-2
 
 
 class RowIdentities:
@@ -42,17 +45,33 @@ class RowIdentities:
     def __len__(self) -> int:
         return len(self.hashes)
 
-    def sketches(self, chosen: np.ndarray) -> np.ndarray:
-        """Return random projections of the chosen rows, float64 of shape (n_chosen, 6).
+    def column_scales(self) -> np.ndarray:
+        """Return the median size of the values of every column that are not zero, over some rows; 1 where all are."""
+        row_bytes = 4 * self._inputs.row_bytes
+        n_rows = max(1, min(len(self), 1024, SCALE_BYTES // row_bytes))
+        some = np.linspace(0, len(self) - 1, n_rows).astype(np.int64)
+        values = np.concatenate([np.abs(chunk) for _, chunk in self._chunks(some)])
+        ordered = np.sort(np.where(values > 0, values, np.inf), axis=0)
+        filled = np.isfinite(ordered).sum(axis=0)
+        middle = ordered[np.maximum(filled - 1, 0) // 2, np.arange(values.shape[1])]
+        scales: np.ndarray = np.where(filled > 0, middle, 1.0).astype(np.float64)
+        return scales
 
-        Rows that differ in last bits only (a PCA in float32 rounds differently in another batch) have sketches that
-        differ as little; see :func:`near`.
+    def sketches(self, chosen: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        """Return what is left of the chosen rows for :func:`near`, float64 of shape (n_chosen, 13).
+
+        Rows that differ in last bits only (a PCA in float32 rounds differently in another batch) differ as little
+        in random projections of their values, and in those of their columns brought to one scale.
         """
-        result = np.empty((len(chosen), N_PROJECTIONS))
+        directions = np.random.default_rng(len(scales)).standard_normal((len(scales), N_PROJECTIONS))
+        result = np.empty((len(chosen), SKETCH))
         done = 0
-        for rows, values in self._chunks(chosen):
-            directions = np.random.default_rng(values.shape[1]).standard_normal((values.shape[1], N_PROJECTIONS))
-            result[done : done + len(rows)] = values.astype(np.float64) @ directions
+        for rows, chunk in self._chunks(chosen):
+            values = chunk.astype(np.float64)
+            part = result[done : done + len(rows)]
+            part[:, :N_PROJECTIONS] = values @ directions
+            part[:, N_PROJECTIONS:-1] = np.arcsinh(values / scales) @ directions
+            part[:, -1] = np.linalg.norm(values, axis=1)
             done += len(rows)
         return result
 
@@ -77,14 +96,21 @@ def _mix(words: np.ndarray) -> np.ndarray:
 def near(sketches: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return positions in `sketches` that are one of the `wanted` up to rounding.
 
-    Two sketches are the same row when every projection agrees within 1e-5 of its spread over `sketches` and `wanted`
-    together; rounding in float32 stays a tenth below that, distinct rows thousands of times above.
+    Two conditions make a row the same. Its projections agree within 1e-5 of its norm: rounding of a product of
+    matrices in float32 stays a tenth below that. And the projections of its scaled columns agree within 1e-2 of their
+    spread, so that one large column does not make rows equal that differ in the others.
     """
-    spread = np.concatenate([sketches, wanted]).std(axis=0)
-    scale = np.where(spread > 0, spread, 1.0)
-    tree = cKDTree(sketches / scale)
-    found = tree.query_ball_point(wanted / scale, r=TOLERANCE, p=np.inf)
-    return np.unique(np.concatenate([np.asarray(places, dtype=np.int64) for places in found]))
+    plain, scaled = slice(0, N_PROJECTIONS), slice(N_PROJECTIONS, -1)
+    radius = ROUNDING * np.maximum(wanted[:, -1], np.median(wanted[:, -1]))
+    found = cKDTree(sketches[:, plain]).query_ball_point(wanted[:, plain], r=radius, p=np.inf)
+    spread = np.concatenate([sketches, wanted])[:, scaled].std(axis=0)
+    same = [
+        place
+        for row, places in zip(wanted, found, strict=True)
+        for place in places
+        if (np.abs(sketches[place, scaled] - row[scaled]) <= RESEMBLANCE * spread).all()
+    ]
+    return np.unique(np.asarray(same, dtype=np.int64))
 
 
 def fingerprint(*arrays: np.ndarray | None) -> str:

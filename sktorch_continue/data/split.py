@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 
-from sktorch_continue.data.rows import N_PROJECTIONS, RowIdentities, near
+from sktorch_continue.data.rows import SKETCH, RowIdentities, near
 from sktorch_continue.streams import SPLIT, derive
 
 
@@ -21,7 +21,8 @@ class HeldOut:
 
     def __init__(self) -> None:
         self._hashes = np.empty(0, dtype=np.uint64)
-        self._sketches = np.empty((0, N_PROJECTIONS))
+        self._sketches = np.empty((0, SKETCH))
+        self._scales = np.empty(0)
         self.fraction: float | None = None
 
     def mask(self, rows: RowIdentities) -> np.ndarray:
@@ -33,7 +34,7 @@ class HeldOut:
         missing = ~np.isin(self._hashes, rows.hashes)
         if missing.any() and not held.all():
             others = np.flatnonzero(~held)
-            held[others[near(rows.sketches(others), self._sketches[missing])]] = True
+            held[others[near(rows.sketches(others, self._scales), self._sketches[missing])]] = True
         return held
 
     def must_draw(self, held: np.ndarray, fraction: float) -> bool:
@@ -90,16 +91,19 @@ class HeldOut:
             random_state=derive(seed, SPLIT, position) % 2**32,
         )
         chosen = np.sort(chosen)
+        if self.fraction is None:
+            self._scales = rows.column_scales()
         self._hashes = np.concatenate([self._hashes, rows.hashes[chosen]])
-        self._sketches = np.concatenate([self._sketches, rows.sketches(chosen)])
-        self.fraction = fraction
+        self._sketches = np.concatenate([self._sketches, rows.sketches(chosen, self._scales)])
+        self.fraction = max(fraction, self.fraction or 0.0)
         return held | np.isin(rows.hashes, rows.hashes[chosen])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return hashes (int64 tensor), sketches (float64 tensor), one per held-out row, and the fraction asked for."""
+        """Return hashes, sketches, their scales, and the largest fraction asked for, as tensors and a number."""
         return {
             "hashes": torch.from_numpy(self._hashes.view(np.int64).copy()),
             "sketches": torch.from_numpy(self._sketches.copy()),
+            "scales": torch.from_numpy(self._scales.copy()),
             "fraction": self.fraction,
         }
 
@@ -107,6 +111,7 @@ class HeldOut:
         """Take what :meth:`state_dict` returned."""
         self._hashes = state["hashes"].numpy().copy().view(np.uint64)
         self._sketches = state["sketches"].numpy().copy()
+        self._scales = state["scales"].numpy().copy()
         self.fraction = state["fraction"]
 
 

@@ -124,7 +124,8 @@ def prepare(
         if rows.weight is not None or run.criterion is not criterion:
             try_forward(run, rows)
     if run.lr_scheduler is not None:
-        schedules.check_room(run.lr_scheduler, horizon.steps, fresh=fresh)
+        way_out = schedules.WAYS_OUT["fit" if fresh else verb]
+        schedules.check_room(run.lr_scheduler, horizon.steps, way_out)
     run.progress.max_epochs = run.n_epochs + epochs
     run.progress.n_calls += 1
     run.progress.stopped = None
@@ -150,7 +151,7 @@ def open_record(run: Run, session: Session, verb: str, before: Specification | N
         "n_rows": len(session.train),
         "n_validation_rows": 0 if session.valid is None else len(session.valid),
         "fingerprint": session.fingerprint,
-        "versions": versions(),
+        "versions": dict(versions()),
         "n_epochs": run.n_epochs,
         "stopped": None,
     }
