@@ -95,13 +95,15 @@ def apply(run: Run, new: Specification, horizon: Horizon, on_continue: str) -> N
     if new_schedule:
         _replace_schedule(run, old, new, horizon)
         return
+    if new.optimizer.arguments.get("lr") == old.lr and old.parameters.get("lr") != new.parameters.get("lr"):
+        warn(f"lr={new.parameters['lr']} has no effect: optimizer__lr={old.lr:g} is given")
     if old.lr != new.lr:
         _change_rate(run, old, new)
     if new.lr_scheduler is None:
         return
     if on_continue == "restart":
         _start_schedule(run, new.lr_scheduler, horizon)
-    elif on_continue == "extend" and schedules.has_horizon(new.lr_scheduler):
+    elif on_continue == "extend":
         _extend_schedule(run, new.lr_scheduler, horizon)
 
 
@@ -199,6 +201,13 @@ def _start_schedule(run: Run, part: Part, horizon: Horizon) -> None:
 
 
 def _extend_schedule(run: Run, part: Part, horizon: Horizon) -> None:
+    if not schedules.has_horizon(part):
+        if not inspect.isclass(part.factory):
+            warn(
+                f"lr_scheduler_on_continue='extend' has no effect: {part.label} takes none of {schedules.HORIZONS}; "
+                "give it such a parameter, and it is filled in"
+            )
+        return
     run.schedule_plan, state = schedules.extend(part, run.optimizer, run.lr_scheduler, horizon.steps)
     groups = [dict(group) for group in run.optimizer.param_groups]
     run.build_schedule()  # over the living optimizer, whose rates that overwrites

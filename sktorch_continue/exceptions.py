@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -25,7 +26,7 @@ class ContinuationWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Give a :class:`ContinuationWarning` that points at the caller's line, outside this package."""
-    here, level, frame = str(Path(__file__).parent), 1, sys._getframe()
+    here, level, frame = str(Path(__file__).parent) + os.sep, 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, ContinuationWarning, stacklevel=level)

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 from sktorch_continue import interrupts, modules, optimizers, schedules, streams
-from sktorch_continue.callbacks.runner import Hooks
+from sktorch_continue.callbacks.runner import Hooks, call_each
 from sktorch_continue.criteria import BatchLoss
 from sktorch_continue.data import Dataset
 from sktorch_continue.data.inputs import Batch
@@ -49,26 +49,30 @@ def train(run: Run, session: Session) -> None:
 
     Notes
     -----
-    Whatever ends it, the run stands at its last completed step.
+    Whatever ends it, the run stands at its last completed step, and every callback knows of that step. The one
+    exception is an error raised inside ``optimizer.step`` itself, which may have moved some of the weights.
     """
     hooks = Hooks([*run.callbacks.values(), *session.displays])
     run.session = session
     with streams.borrowed(run.device), interrupts.watched() as watch:
         try:
             check_schedule_monitor(run)
+            run.module.train()
             hooks.call("on_train_begin", run)
             stepper = Stepper(run, session, hooks, watch)
             while run.n_epochs < run.max_epochs and run.progress.stopped is None:
                 train_epoch(run, session, stepper, hooks, watch)
             hooks.call("on_train_end", run)
         except BaseException as error:
-            hooks.call("on_exception", run, error)
+            for method in hooks.of("on_exception"):
+                try:
+                    method(run, error)
+                except Exception as second:
+                    error.add_note(f"{method.__qualname__} failed as well: {second!r}")
             raise
         finally:
             _clear_gradients(run)
             run.session = run._row = None
-            if run.progress.begun is not None:
-                run.progress.begun.python, run.progress.begun.numpy = streams.host_state()
 
 
 def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watch: Interrupts) -> None:
@@ -76,8 +80,9 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watc
     started = time.perf_counter()
     begun = begin_epoch(run, session, hooks)
     already = begun.duration
-    run.module.train()
     run.criterion.train()
+    if run.progress.stopped is not None:
+        return
     n = session.n_rows
     order = streams.permutation(run.seed, run.n_epochs, len(session.train)) if session.shuffle else None
     batches = session.train.batches(run.precision, session.batch_size, order, start=begun.rows_done, stop=n)
@@ -93,11 +98,9 @@ def begin_epoch(run: Run, session: Session, hooks: Hooks) -> BegunEpoch:
     """Return the epoch to go on with: the one that was cut, on the same rows, or a new one."""
     begun, key = run.progress.begun, session.epoch_key(run.seed)
     if begun is not None and begun.key == key:
-        if begun.python is not None and begun.numpy is not None:
-            streams.set_host_state(begun.python, begun.numpy)
         return begun
     run.progress.begun = BegunEpoch(lr=run.lr, key=key)
-    streams.seed_host(run.seed, run.n_epochs)
+    streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
     hooks.call("on_epoch_begin", run)
     return run.progress.begun
 
@@ -154,7 +157,7 @@ def evaluate(run: Run, dataset: Dataset, batch_size: int) -> float:
     for inputs, target, weight in dataset.batches(run.precision, dataset.evaluation_rows(batch_size)):
         output = run.output(run.module, inputs)
         weight_sum = float(len(target)) if weight is None else float(weight.sum())
-        with torch.inference_mode():
+        with torch.no_grad():
             total += loss_of.share(float(loss_of(output, target, weight)), weight_sum)
         count += weight_sum
     return total / count
@@ -221,9 +224,8 @@ class Stepper:
         begun.weight_sum += weight_sum
         if self._schedule is not None:
             self._schedule.step()
+        call_each(self._on_end, run)
         self._watch.leave()
-        for hook in self._on_end:
-            hook(run)
 
     def _backward(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, *, check: bool) -> float:
         run = self._run
@@ -232,11 +234,7 @@ class Stepper:
         loss = self._loss(modules.call(self._forward, inputs), target, weight)
         value = loss.item()
         if check and not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the loss is {value} at epoch {run.n_epochs + 1}, step {run.n_steps + 1}, learning rate {run.lr:g}; "
-                f"the run stands at step {run.n_steps}, before it. Try a smaller lr, GradientClipping, or scaled "
-                "inputs; check_finite=False trains on regardless"
-            )
+            raise NonFiniteLossError(self._not_finite(value))
         loss.backward()
         for hook in self._on_gradients:
             hook(run)
@@ -252,7 +250,17 @@ class Stepper:
             return values[-1]
 
         self._run.optimizer.step(closure)
+        if self._check_finite and not all(bool(torch.isfinite(p).all()) for p in self._run.parameters):
+            raise NonFiniteLossError(self._not_finite(values[-1]))
         return values[0]
+
+    def _not_finite(self, value: float) -> str:
+        run = self._run
+        return (
+            f"the loss is {value} at epoch {run.n_epochs + 1}, step {run.n_steps + 1}, learning rate {run.lr:g}; "
+            f"the run stands at step {run.n_steps}, before it. Try a smaller lr, GradientClipping, or scaled "
+            "inputs; check_finite=False trains on regardless"
+        )
 
 
 class BufferGuard:

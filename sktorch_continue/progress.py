@@ -22,8 +22,6 @@ class BegunEpoch:
         Seconds spent in the epoch so far.
     key : str
         Rows and order the position refers to; others start the epoch anew.
-    python, numpy : list or None
-        State of the two global streams torch does not read, at the cut.
     """
 
     rows_done: int = 0
@@ -32,8 +30,6 @@ class BegunEpoch:
     lr: float = 0.0
     duration: float = 0.0
     key: str = ""
-    python: list[Any] | None = None
-    numpy: list[Any] | None = None
 
 
 @dataclass

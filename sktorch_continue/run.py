@@ -228,9 +228,13 @@ class Run:
         ------
         RuntimeError
             At any other time: there is no row yet.
+        ValueError
+            If the row has this column already.
         """
         if self._row is None:
             raise RuntimeError(f"record({name!r}): a row exists only at on_validation_end and on_epoch_end")
+        if name in self._row:
+            raise ValueError(f"record({name!r}): epoch {self._row['epoch']} has this column already; take another name")
         self._row[name] = value
 
     def check_monitor(self, column: str) -> None:
@@ -300,14 +304,15 @@ class Run:
         return self.module if newest or self.best is None else self._best_module
 
     def output(self, module: nn.Module, inputs: Batch) -> torch.Tensor:
-        """Return the module's output for a batch, without gradients and without touching its mode."""
-        was_training = module.training
+        """Return the module's output for a batch in evaluation mode, without gradients; every layer keeps its mode."""
+        modes = [(layer, layer.training) for layer in module.modules()]
         module.eval()
         try:
-            with torch.inference_mode():
+            with torch.no_grad():  # not inference_mode: a tensor the module keeps must be usable in training
                 return modules.call(module, inputs)
         finally:
-            module.train(was_training)
+            for layer, mode in modes:
+                layer.training = mode
 
     # ---- undoing --------------------------------------------------------------------------------------------------
 

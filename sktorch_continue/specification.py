@@ -66,6 +66,7 @@ class Part:
                 f"{parameter}={self.label} "
                 + (f"takes no {', '.join(unknown)}" if unknown else f"needs {', '.join(missing)}")
                 + f"; its arguments are {list(taken)[len(args) :]} ({error})"
+                + (f". What another class left behind goes with `del estimator.{unknown[0]}`" if unknown else "")
             ) from error
         return self.factory(*args, **arguments)
 
@@ -139,7 +140,7 @@ def resolve(value: Any, namespace: ModuleType, base: type, parameter: str) -> An
         found = getattr(namespace, value, None)
         if inspect.isclass(found) and issubclass(found, base) and found is not base:
             return found
-        names = [n for n, v in vars(namespace).items() if inspect.isclass(v) and issubclass(v, base)]
+        names = [n for n, v in vars(namespace).items() if inspect.isclass(v) and issubclass(v, base) and v is not base]
         near = difflib.get_close_matches(value, names, n=3) or [n for n in names if value.lower() in n.lower()]
         raise ValueError(
             f"{parameter}={value!r} names no {base.__name__} in {namespace.__name__}"
@@ -246,14 +247,17 @@ def _describe_array(value: Any) -> Description:
 def _describe_function(value: Any, deeper: Callable[[Any], Description]) -> Description:
     if "<" not in value.__qualname__:
         return _qualified(value)
-    code = value.__code__
-    constants = [str(c) if not inspect.iscode(c) else c.co_code.hex() for c in code.co_consts]
     cells = [cell.cell_contents for cell in value.__closure__ or ()]
     return {
         "function": _qualified(value),
-        "code": hashlib.blake2b(code.co_code, digest_size=8).hexdigest(),
-        "constants": constants,
-        "names": list(code.co_names),
-        "defaults": deeper(value.__defaults__),
+        "code": _describe_code(value.__code__, deeper),
+        "defaults": deeper([value.__defaults__, value.__kwdefaults__]),
         "closure": deeper(cells),
     }
+
+
+def _describe_code(code: Any, deeper: Callable[[Any], Description]) -> Description:
+    constants = [
+        _describe_code(c, deeper) if inspect.iscode(c) else [type(c).__name__, repr(c)] for c in code.co_consts
+    ]
+    return {"bytes": code.co_code.hex(), "constants": constants, "names": list(code.co_names)}

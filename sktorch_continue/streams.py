@@ -6,6 +6,7 @@ are each computed from the run's seed and from where the run stands.
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import threading
@@ -18,9 +19,18 @@ import torch
 from sklearn.utils import check_random_state
 
 SEED_LIMIT = 2**31 - 1
-INIT, ORDER, NOISE, SPLIT, HOST = range(5)
+INIT, ORDER, NOISE, SPLIT = range(4)
 
 _lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # a forked child has no thread that would release the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def draw_seed(random_state: Any) -> int:
@@ -53,28 +63,8 @@ def seed_construction(seed: int, position: int) -> None:
     np.random.seed(value % 2**32)
 
 
-def seed_host(seed: int, position: int) -> None:
-    """Seed Python's and NumPy's global streams; only under :func:`borrowed`."""
-    value = derive(seed, HOST, position)
-    random.seed(value)
-    np.random.seed(value % 2**32)
-
-
-def host_state() -> tuple[list[Any], list[Any]]:
-    """Return the states of Python's and NumPy's global streams as plain lists."""
-    version, words, gauss = random.getstate()
-    name, keys, pos, has_gauss, cached = np.random.get_state()
-    return [version, list(words), gauss], [name, np.asarray(keys).tolist(), pos, has_gauss, cached]
-
-
-def set_host_state(python: list[Any], numpy: list[Any]) -> None:
-    """Put back what :func:`host_state` returned; only under :func:`borrowed`."""
-    random.setstate((python[0], tuple(python[1]), python[2]))
-    np.random.set_state((numpy[0], np.array(numpy[1], dtype=np.uint32), *numpy[2:]))
-
-
 class NoiseStream:
-    """The torch generators a forward pass on `device` reads, seeded anew at every step.
+    """All streams a forward pass may read, seeded anew at every step; only under :func:`borrowed`.
 
     Parameters
     ----------
@@ -90,8 +80,11 @@ class NoiseStream:
 
     def seek(self, step: int) -> None:
         """Stand at the start of `step`."""
+        position = self._base + step
         for generator in self._generators:
-            generator.manual_seed(self._base + step)
+            generator.manual_seed(position)
+        random.seed(position)
+        np.random.seed(position % 2**32)
 
 
 def _generators(device: torch.device) -> list[torch.Generator]:
@@ -103,13 +96,24 @@ def _generators(device: torch.device) -> list[torch.Generator]:
 
 
 @contextmanager
-def borrowed(device: torch.device) -> Iterator[None]:
+def borrowed(device: torch.device, *, wait: bool = True) -> Iterator[None]:
     """Borrow the process's global random streams and give them back as they were found.
 
     One thread at a time: torch's CPU generator belongs to the process, and two runs drawing from it would
     disturb each other (pytorch#39716).
+
+    Parameters
+    ----------
+    device : torch.device
+        Whose generator is borrowed as well.
+    wait : bool, default=True
+        Wait for a thread that has the loan. A prediction does not: it goes on without one, since the training may
+        be waiting for it (a scorer with threads), and a module in evaluation mode draws nothing as a rule.
     """
-    with _lock:
+    if not _lock.acquire(blocking=wait):
+        yield
+        return
+    try:
         generators = _generators(device)
         torch_states = [generator.get_state() for generator in generators]
         python_state, numpy_state = random.getstate(), np.random.get_state()
@@ -120,3 +124,5 @@ def borrowed(device: torch.device) -> Iterator[None]:
                 generator.set_state(state)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+    finally:
+        _lock.release()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
 import math
 import pickle
@@ -54,6 +55,8 @@ def first_difference(left: Any, right: Any, path: str = "") -> str | None:
     if isinstance(left, float):
         same = left == right and math.copysign(1, left) == math.copysign(1, right)
         return None if same or (math.isnan(left) and math.isnan(right)) else f"{path}: {left!r} != {right!r}"
+    if inspect.isclass(left) or inspect.isroutine(left):
+        return None if left == right else f"{path or 'value'}: {left!r} is not {right!r}"
     if type(left).__eq__ is object.__eq__ and hasattr(left, "__dict__"):
         return _mapping_difference(vars(left), vars(right), path)
     return None if left == right else f"{path or 'value'}: {left!r} != {right!r}"
@@ -75,6 +78,8 @@ def _first(differences: Iterable[str | None]) -> str | None:
 
 
 def _array_difference(left: Any, right: Any, path: str) -> str | None:
+    if any(isinstance(v, np.ndarray) and v.dtype.kind not in "biufc" for v in (left, right)):
+        return first_difference(left.tolist(), right.tolist(), path)
     left, right = (v.detach().cpu() if isinstance(v, torch.Tensor) else torch.as_tensor(v) for v in (left, right))
     if left.dtype != right.dtype or left.shape != right.shape:
         return f"{path}: {left.dtype} {tuple(left.shape)} != {right.dtype} {tuple(right.shape)}"

@@ -118,7 +118,6 @@ def test_bad_rows_leave_a_fitted_estimator_where_it_stands(case: str) -> None:
     assert_goes_on_like(estimator, twin, LABELS)
 
 
-@pytest.mark.xfail(reason="the number of columns of a tensor is not looked at")
 def test_a_tensor_without_columns() -> None:
     """A tensor of no columns is refused like such an array."""
     estimator = classifier()
@@ -277,10 +276,8 @@ BAD_VALUES = {
 
 
 @pytest.mark.parametrize("case", BAD_VALUES)
-def test_bad_values(case: str, request: pytest.FixtureRequest) -> None:
+def test_bad_values(case: str) -> None:
     """A target that is no target of a regressor is refused by every verb."""
-    if case == "a number":
-        request.applymarker(pytest.mark.xfail(raises=TypeError, reason="len() of an array without dimensions"))
     y, words = BAD_VALUES[case]
     new = regressor()
     for verb in ("fit", "partial_fit"):
@@ -383,11 +380,11 @@ def test_bad_weights(case: str) -> None:
     ("class_weight", "words"),
     [
         ("equal", ["'equal'", "balanced"]),
-        ({"a": 2.0}, ["not in class_weight"]),
+        ({"a": 2.0}, ["class_weight", "no classes"]),
         (5, ["5"]),
         ({0: 0.0, 1: 0.0, 2: 0.0}, ["non-zero"]),
-        pytest.param({1: -1.0}, ["class_weight"], marks=pytest.mark.xfail(reason="the message says sample_weight")),
-        pytest.param({1: np.nan}, ["NaN"], marks=pytest.mark.xfail(reason="a class of weight NaN is left out")),
+        ({1: -1.0}, ["class_weight", "-1.0"]),
+        ({1: np.nan}, ["class_weight", "nan"]),
     ],
 )
 def test_bad_class_weights(class_weight: Any, words: list[str]) -> None:
@@ -426,10 +423,8 @@ BAD_VALIDATION = {
 
 
 @pytest.mark.parametrize("case", BAD_VALIDATION)
-def test_bad_validation_rows(case: str, request: pytest.FixtureRequest) -> None:
+def test_bad_validation_rows(case: str) -> None:
     """Validation rows are checked like training rows, before anything is trained."""
-    if case in ("more dimensions", "a dict"):
-        request.applymarker(pytest.mark.xfail(reason="shapes of X_val are not compared with those of X"))
     given, error, words = BAD_VALIDATION[case]
     new = classifier()
     with refused(new, error, *words):
@@ -589,13 +584,11 @@ def test_asking_for_nothing_names_the_numbers() -> None:
 
 @pytest.mark.parametrize("value", [np.True_, np.bool_(False)])
 @pytest.mark.parametrize("name", ["shuffle", "drop_last", "warm_start"])
-@pytest.mark.xfail(raises=TypeError, reason="a boolean of NumPy is no numbers.Integral")
 def test_booleans_of_numpy_are_booleans(name: str, value: Any) -> None:
     """What a search over an array of booleans passes is accepted, as scikit-learn does."""
     assert_same_run(classifier(**{name: value}).fit(X, LABELS), classifier(**{name: bool(value)}).fit(X, LABELS))
 
 
-@pytest.mark.xfail(reason="True passes for a batch of one row")
 def test_true_is_no_batch_size() -> None:
     """batch_size=True is refused, as max_epochs=True is."""
     new = classifier(batch_size=True)
@@ -708,7 +701,6 @@ def test_bad_modules(case: str) -> None:
     assert_same_run(other, twin)
 
 
-@pytest.mark.xfail(raises=IndexError, reason="an index error of a module is not told")
 def test_a_code_outside_of_an_embedding() -> None:
     """A module that fails on the first rows is named, whatever it raises."""
     module = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(12, 3))
@@ -753,7 +745,6 @@ def test_a_criterion_without_a_loss_per_sample_under_weights(criterion: Any) -> 
     assert_goes_on_like(estimator, twin, LABELS)
 
 
-@pytest.mark.xfail(reason="weights of X_val are not tried with the criterion before training")
 @pytest.mark.parametrize("criterion", [Total, Pretender])
 def test_a_criterion_without_a_loss_per_sample_under_validation_weights(criterion: Any) -> None:
     """Weights of validation rows are refused like those of training rows, before anything is trained."""

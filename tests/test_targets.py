@@ -205,11 +205,8 @@ def every_warning() -> Iterator[None]:
     torch.set_warn_always(False)
 
 
-WARNED = pytest.mark.xfail(raises=UserWarning, reason="torch warns of a target or weights that are not writable")
-
-
 @pytest.mark.usefixtures("every_warning")
-@pytest.mark.parametrize("kind", ["labels", "values", "values of a frame", pytest.param("weights", marks=WARNED)])
+@pytest.mark.parametrize("kind", ["labels", "values", "values of a frame", "weights"])
 def test_read_only_targets_and_weights(kind: str) -> None:
     """Targets and weights that cannot be written to (a frame's, a memory map's) train without a warning."""
     read_only = {"values": VALUES, "labels": INDICATOR.astype(float), "weights": WEIGHTS}.get(kind, SEVERAL_VALUES)
@@ -293,14 +290,11 @@ def test_weights_of_one_change_nothing(kind: str, ones: Any) -> None:
     assert_same_run(make(validation_fraction=0.25).fit(X, y), make(validation_fraction=0.25).fit(X, y, ones), X)
 
 
-LAST_BIT = pytest.mark.xfail(raises=AssertionError, reason="ones that are left take the weighted mean's last bit")
-
-
 @pytest.mark.parametrize(
     ("kind", "weight"),
     [pytest.param(k, WEIGHTS, id=f"{k}, real weights") for k in KINDS]
     + [pytest.param(k, np.ones(N_ROWS), id=f"{k}, ones") for k in ("value", "values")]
-    + [pytest.param(k, np.ones(N_ROWS), id=f"{k}, ones", marks=LAST_BIT) for k in ("classes", "two classes", "labels")],
+    + [pytest.param(k, np.ones(N_ROWS), id=f"{k}, ones") for k in ("classes", "two classes", "labels")],
 )
 def test_a_row_of_weight_zero_is_left_out(kind: str, weight: np.ndarray) -> None:
     """Rows of weight zero give the run of the data without them, bit for bit, order and batches included."""
@@ -338,7 +332,6 @@ def test_a_class_without_a_weight_has_one() -> None:
     assert_same_run(classifier(class_weight=named).fit(X, LABELS), classifier(class_weight=full).fit(X, LABELS), X)
 
 
-@pytest.mark.xfail(raises=ValueError, reason="class weights are looked up among the classes of the call's rows")
 @pytest.mark.parametrize("verb", ["continue_fit", "partial_fit"])
 def test_class_weights_hold_for_rows_that_lack_a_class(verb: str) -> None:
     """A later call whose rows lack a class uses the same class weights."""

@@ -27,7 +27,18 @@ class Hooks:
         """Return the methods to call at `hook`."""
         return self._methods[hook]
 
-    def call(self, hook: str, *args: Any) -> None:
+    def call(self, hook: str, run: Any) -> None:
         """Call everybody who overrides `hook`."""
-        for method in self._methods[hook]:
-            method(*args)
+        call_each(self._methods[hook], run)
+
+
+def call_each(methods: list[Callable[..., None]], run: Any) -> None:
+    """Call all methods, also when one fails: what happened, happened to all of them; raise the first error then."""
+    failed: BaseException | None = None
+    for method in methods:
+        try:
+            method(run)
+        except BaseException as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed

@@ -125,8 +125,16 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> I
     if isinstance(X, Mapping) and not scipy.sparse.issparse(X):  # a dok_matrix is a dict
         return _check_mapping(estimator, X, reset=reset, min_rows=min_rows)
     if isinstance(X, torch.Tensor):
-        validate_data(estimator, X=X, reset=reset, skip_check_array=True)
-        return Inputs({"": _check_tensor(X, "X", min_rows, min_dims=2)})
+        source = _check_tensor(X, "X", min_rows, min_dims=2)
+        if reset:
+            vars(estimator).pop("feature_names_in_", None)
+            estimator.n_features_in_ = X.shape[1]
+        elif X.shape[1] != estimator.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} "
+                "features as input."
+            )
+        return Inputs({"": source})
     checked = validate_data(
         estimator,
         X=X,
@@ -149,6 +157,7 @@ def _check_mapping(estimator: Any, X: Mapping[str, Any], *, reset: bool, min_row
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the entries of X need equally many rows; got {lengths}")
     if reset:
+        vars(estimator).pop("feature_names_in_", None)
         estimator.n_features_in_ = sum(int(np.prod(shape)) for shape in inputs.row_shapes.values())
     return inputs
 
@@ -156,6 +165,10 @@ def _check_mapping(estimator: Any, X: Mapping[str, Any], *, reset: bool, min_row
 def _check_entry(name: str, values: Any, min_rows: int) -> Source:
     if isinstance(values, torch.Tensor):
         return _check_tensor(values, f"X[{name!r}]", min_rows, min_dims=1)
+    if not scipy.sparse.issparse(values) and np.ndim(values) == 0:
+        raise ValueError(
+            f"X[{name!r}] is a single value of type {type(values).__name__}; one row per sample was expected"
+        )
     return _as_source(
         check_array(
             values,
@@ -185,9 +198,19 @@ def _check_tensor(X: torch.Tensor, name: str, min_rows: int, *, min_dims: int) -
             f"Found tensor with {X.shape[0]} sample(s) (shape={tuple(X.shape)}) while a minimum of "
             f"{min_rows} is required."
         )
-    if X.is_floating_point() and not torch.isfinite(X).all():
+    if 0 in X.shape[1:]:
+        raise ValueError(f"Found tensor with 0 feature(s) (shape={tuple(X.shape)}) while a minimum of 1 is required.")
+    if X.is_floating_point() and not _is_finite(X):
         raise ValueError(f"Input {name} contains NaN or infinity.")
     return DenseSource(X.detach().cpu())
+
+
+def _is_finite(X: torch.Tensor) -> bool:
+    """Look at the sum first, as scikit-learn does: it needs no memory, and is finite where every value is."""
+    with torch.no_grad():
+        if bool(torch.isfinite(X.sum(dtype=torch.float64))):
+            return True
+        return all(bool(torch.isfinite(chunk).all()) for chunk in X.split(1024))
 
 
 def _as_source(checked: Any) -> Source:
@@ -204,6 +227,8 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
             f"X has values of dtype {array.dtype}, which cannot be trained on; numbers were expected: encode text and "
             "categories first (OneHotEncoder, OrdinalEncoder)"
         )
+    if array.dtype.kind in "iu":
+        array = array.view(f"{array.dtype.byteorder}{array.dtype.kind}{array.dtype.itemsize}")  # torch knows no aliases
     if array.dtype == np.longdouble:
         array = array.astype(np.float64)  # torch knows no longer one
     if not array.dtype.isnative or any(stride < 0 for stride in array.strides):

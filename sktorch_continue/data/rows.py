@@ -17,6 +17,8 @@ N_PROJECTIONS = 6
 SKETCH = 2 * N_PROJECTIONS + 1  # projections as they are, projections of scaled columns, the norm
 ROUNDING = 1e-5
 RESEMBLANCE = 1e-2
+NEIGHBOURS = 4
+HUGE = np.float32(1e30)
 
 
 class RowIdentities:
@@ -39,8 +41,11 @@ class RowIdentities:
         self._inputs = inputs
         self.encoded = encoded
         self.hashes = np.empty(inputs.n_rows, dtype=np.uint64)
+        multipliers = np.empty(0, dtype=np.uint64)
         for rows, values in self._chunks(np.arange(inputs.n_rows)):
-            self.hashes[rows] = _mix(values.view(np.uint32))
+            if len(multipliers) == 0:
+                multipliers = _multipliers(values.shape[1])
+            self.hashes[rows] = _mix(values.view(np.uint32), multipliers)
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -67,7 +72,7 @@ class RowIdentities:
         result = np.empty((len(chosen), SKETCH))
         done = 0
         for rows, chunk in self._chunks(chosen):
-            values = chunk.astype(np.float64)
+            values = np.clip(chunk, -HUGE, HUGE).astype(np.float64)
             part = result[done : done + len(rows)]
             part[:, :N_PROJECTIONS] = values @ directions
             part[:, N_PROJECTIONS:-1] = np.arcsinh(values / scales) @ directions
@@ -84,10 +89,15 @@ class RowIdentities:
             yield rows, torch.cat(flat, dim=1).numpy()
 
 
-def _mix(words: np.ndarray) -> np.ndarray:
+def _multipliers(width: int) -> np.ndarray:
+    drawn = np.random.default_rng(width).integers(0, 2**64, size=width, dtype=np.uint64)
+    odd: np.ndarray = drawn | np.uint64(1)
+    return odd
+
+
+def _mix(words: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
     """Hash each row of uint32 words: a random linear form modulo 2**64, then a scrambling of its bits."""
-    drawn = np.random.default_rng(words.shape[1]).integers(0, 2**64, size=words.shape[1], dtype=np.uint64)
-    mixed = words.astype(np.uint64) @ (drawn | np.uint64(1))
+    mixed = words.astype(np.uint64) @ multipliers
     mixed ^= mixed >> np.uint64(32)
     mixed *= np.uint64(0x9E3779B97F4A7C15)
     return np.asarray(mixed ^ (mixed >> np.uint64(29)))
@@ -102,15 +112,16 @@ def near(sketches: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """
     plain, scaled = slice(0, N_PROJECTIONS), slice(N_PROJECTIONS, -1)
     radius = ROUNDING * np.maximum(wanted[:, -1], np.median(wanted[:, -1]))
-    found = cKDTree(sketches[:, plain]).query_ball_point(wanted[:, plain], r=radius, p=np.inf)
+    k = min(NEIGHBOURS, len(wanted))
+    distance, place = cKDTree(wanted[:, plain]).query(
+        sketches[:, plain], k=[*range(1, k + 1)], p=np.inf, distance_upper_bound=float(radius.max()) or np.inf
+    )
+    found = np.isfinite(distance)
+    place = np.where(found, place, 0)
     spread = np.concatenate([sketches, wanted])[:, scaled].std(axis=0)
-    same = [
-        place
-        for row, places in zip(wanted, found, strict=True)
-        for place in places
-        if (np.abs(sketches[place, scaled] - row[scaled]) <= RESEMBLANCE * spread).all()
-    ]
-    return np.unique(np.asarray(same, dtype=np.int64))
+    alike = (np.abs(sketches[:, None, scaled] - wanted[place][:, :, scaled]) <= RESEMBLANCE * spread).all(axis=2)
+    same: np.ndarray = np.flatnonzero((found & (distance <= radius[place]) & alike).any(axis=1))
+    return same
 
 
 def fingerprint(*arrays: np.ndarray | None) -> str:

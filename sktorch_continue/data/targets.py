@@ -145,6 +145,6 @@ class RealTarget:
 def check_values(y: Any) -> np.ndarray:
     """Return y as a float array of shape (n_samples, n_outputs)."""
     values = check_array(y, ensure_2d=False, dtype=[np.float64, np.float32], input_name="y", ensure_min_samples=0)
-    if values.ndim > 2:
+    if values.ndim not in (1, 2):
         raise ValueError(f"y has shape {values.shape}; (n_samples,) or (n_samples, n_outputs) was expected")
     return np.asarray(values.reshape(len(values), -1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ class TorchEstimator(StoredRun):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
-    ) -> Any:
+    ) -> Self:
         """Train a new run for ``max_epochs`` epochs; with ``warm_start=True`` on a fitted estimator, continue.
 
         Parameters
@@ -134,7 +134,7 @@ class TorchEstimator(StoredRun):
         X_val: Any = None,
         y_val: Any = None,
         sample_weight_val: Any = None,
-    ) -> Any:
+    ) -> Self:
         """Train the fitted run for more epochs, exactly as if it had never been interrupted.
 
         Parameters
@@ -176,7 +176,7 @@ class TorchEstimator(StoredRun):
         if shapes != run.facts.row_shapes:
             raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {run.facts.row_shapes}")
         rows = Dataset(inputs, torch.empty(inputs.n_rows, 0), None, None)
-        with streams.borrowed(run.device):
+        with streams.borrowed(run.device, wait=False):
             module = run.predictor(newest=self._newest)
             batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
             return torch.cat([run.output(module, batch).cpu() for batch, _, _ in batches])

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 from sktorch_continue import modules
 from sktorch_continue.data import Dataset, Inputs, check_inputs
 from sktorch_continue.data.dataset import check_weights
+from sktorch_continue.data.inputs import as_tensor
 from sktorch_continue.run import Run
 
 
@@ -28,7 +29,9 @@ class Rows:
     encoded : ndarray
         y, encoded.
     weight : ndarray or None
-        None where all are one.
+        To train with, ``class_weight`` included; None where all are one.
+    sample_weight : ndarray or None
+        To validate with: as the caller gave them.
     """
 
     X: Any
@@ -36,16 +39,24 @@ class Rows:
     inputs: Inputs
     encoded: np.ndarray
     weight: np.ndarray | None
+    sample_weight: np.ndarray | None
 
-    def dataset(self, run: Run, chosen: np.ndarray | None = None) -> Dataset:
+    @property
+    def weighted(self) -> bool:
+        """Whether a loss per sample is needed, to train or to validate."""
+        return self.weight is not None or self.sample_weight is not None
+
+    def dataset(self, run: Run, chosen: np.ndarray | None = None, *, training: bool) -> Dataset:
         """Return the rows with a weight above zero, among those `chosen` (a mask), for a run."""
+        weight = self.weight if training else self.sample_weight
         dtype = modules.float_dtype(run.module)
         keep = np.ones(self.inputs.n_rows, dtype=bool) if chosen is None else chosen
-        keep = keep if self.weight is None else keep & (self.weight > 0)
+        keep = keep if weight is None else keep & (weight > 0)
+        weight = None if weight is None or (weight[keep] == 1).all() else weight
         return Dataset(
             inputs=self.inputs,
             target=run.facts.objective.target(self.encoded, dtype, flat=run.facts.flat),
-            weight=None if self.weight is None else torch.from_numpy(self.weight).to(dtype),
+            weight=None if weight is None else as_tensor(weight).to(dtype),
             rows=None if keep.all() else torch.from_numpy(np.flatnonzero(keep)),
         )
 
@@ -90,7 +101,7 @@ def check_rows(draft: Any, call: Call, *, fresh: bool) -> Rows:
     return _encode(draft, call.X, call.y, call.sample_weight, inputs, training=True)
 
 
-def check_validation(draft: Any, call: Call) -> Rows | None:
+def check_validation(draft: Any, call: Call, training: Rows) -> Rows | None:
     """Check the validation data, if any was given."""
     if call.X_val is None:
         if call.y_val is not None or call.sample_weight_val is not None:
@@ -99,6 +110,10 @@ def check_validation(draft: Any, call: Call) -> Rows | None:
     if call.y_val is None:
         raise ValueError("X_val was given without y_val")
     inputs = check_inputs(draft, call.X_val, reset=False)
+    if inputs.row_shapes != training.inputs.row_shapes:
+        raise ValueError(
+            f"rows of X_val have shapes {inputs.row_shapes}, but rows of X have {training.inputs.row_shapes}"
+        )
     return _encode(draft, call.X_val, call.y_val, call.sample_weight_val, inputs, training=False)
 
 
@@ -112,4 +127,4 @@ def _encode(draft: Any, X: Any, y: Any, sample_weight: Any, inputs: Inputs, *, t
         sample_weight = _check_sample_weight(sample_weight, encoded, dtype=np.float64)
     sample_weight = check_weights(sample_weight)
     weight = draft._weight(encoded, sample_weight) if training else sample_weight
-    return Rows(X, y, inputs, encoded, check_weights(weight))
+    return Rows(X, y, inputs, encoded, check_weights(weight), sample_weight)

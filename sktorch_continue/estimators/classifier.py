@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -173,7 +173,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         )
         self.class_weight = class_weight
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train exactly one pass over the given rows, starting a run if there is none.
 
         Parameters
@@ -262,6 +262,19 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     def _weight(self, encoded: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
             return sample_weight
-        labels = encoded.astype(int) if self._target.multilabel else self.classes_[encoded]
-        by_class: np.ndarray = compute_sample_weight(self.class_weight, labels)
+        by_class = self._class_weights(encoded)
+        if not np.isfinite(by_class).all() or (by_class < 0).any():
+            raise ValueError(f"class_weight={self.class_weight!r}; finite weights of zero or more were expected")
         return by_class if sample_weight is None else by_class * sample_weight
+
+    def _class_weights(self, encoded: np.ndarray) -> np.ndarray:
+        """Return the weight of every row by its class; a batch of ``partial_fit`` need not have every class."""
+        if self._target.multilabel or not isinstance(self.class_weight, Mapping):
+            labels = encoded.astype(int) if self._target.multilabel else self.classes_[encoded]
+            weights: np.ndarray = compute_sample_weight(self.class_weight, labels)
+            return weights
+        unknown = [label for label in self.class_weight if label not in self.classes_]
+        if unknown:
+            raise ValueError(f"class_weight has {unknown}, which are no classes; they are {self.classes_.tolist()}")
+        of_class = self.class_weight
+        return np.array([of_class.get(label, 1.0) for label in self.classes_.tolist()], dtype=float)[encoded]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import numbers
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import nn
 
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.modules import MLP
-from sktorch_continue.specification import Part, Specification, describe, resolve
+from sktorch_continue.specification import Part, Specification, describe, resolve, signature_of
 
 PREFIXES = ("module__", "criterion__", "optimizer__", "lr_scheduler__")
 ON_CONTINUE = ("continue", "extend", "restart")
@@ -22,6 +23,19 @@ INTERVALS = ("epoch", "step")
 
 class DoubleUnderscoreParameters(BaseEstimator):
     """``module__x`` and the like as parameters that ``get_params``, ``set_params`` and ``clone`` see."""
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of a constructor and, where it passes ``**kwargs`` on, of those it inherits."""
+        names: set[str] = set()
+        for base in cls.__mro__:
+            if "__init__" not in vars(base):
+                continue
+            own = list(signature_of(vars(base)["__init__"]).values())[1:]
+            names.update(p.name for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+            if not any(p.kind == p.VAR_KEYWORD for p in own):
+                break
+        return sorted(names)
 
     def _store_extra(self, extra: dict[str, Any]) -> None:
         for name in extra:
@@ -55,7 +69,7 @@ class DoubleUnderscoreParameters(BaseEstimator):
         extra = {name: value for name, value in vars(self).items() if self._is_extra(name)}
         return {**params, **extra}
 
-    def set_params(self, **params: Any) -> Any:
+    def set_params(self, **params: Any) -> Self:
         """Set parameters; the next call uses them.
 
         Returns
@@ -79,7 +93,7 @@ def check_parameters(params: dict[str, Any]) -> None:
     _check_integer(params, "batch_size", 1)
     _check_integer(params, "verbose", 0)
     for name in ("shuffle", "warm_start", "drop_last", "check_finite", "compile"):
-        if not isinstance(params[name], bool | numbers.Integral) or params[name] not in (0, 1):
+        if not isinstance(params[name], bool | np.bool_ | numbers.Integral) or params[name] not in (0, 1):
             raise TypeError(f"{name}={params[name]!r}; True or False was expected")
     lr = params["lr"]
     if not isinstance(lr, numbers.Real) or isinstance(lr, bool) or not 0 <= float(lr) < float("inf"):
@@ -94,7 +108,7 @@ def check_parameters(params: dict[str, Any]) -> None:
 
 def _check_integer(params: dict[str, Any], name: str, least: int) -> None:
     value = params[name]
-    if not isinstance(value, numbers.Integral):
+    if not isinstance(value, numbers.Integral) or (isinstance(value, bool) and name != "verbose"):
         raise TypeError(f"{name}={value!r} of type {type(value).__name__}; an integer of at least {least} was expected")
     if value < least:
         raise ValueError(f"{name}={value!r}; an integer of at least {least} was expected")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -111,7 +111,7 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     _stratify = False
     _target: RealTarget
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train exactly one pass over the given rows, starting a run if there is none.
 
         Parameters

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import torch
 from sklearn.utils import _safe_indexing
 
@@ -32,7 +33,7 @@ def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, val
             position=run.progress.n_splits,
         )
         run.progress.n_splits += 1
-    train = rows.dataset(run, ~held)
+    train = rows.dataset(run, ~held, training=True)
     if len(train) == 0:
         raise ValueError(
             f"none of the {rows.inputs.n_rows} rows is left to train on: {int(held.sum())} are held out for validation "
@@ -40,9 +41,9 @@ def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, val
         )
     valid = None
     if validation is not None:
-        valid = validation.dataset(run)
+        valid = validation.dataset(run, training=False)
     elif fraction is not None:
-        valid = rows.dataset(run, held)
+        valid = rows.dataset(run, held, training=False)
 
     def scoring_rows(on: str) -> tuple[Any, Any]:
         if on == "valid" and validation is not None:
@@ -75,10 +76,13 @@ def _scoring_view(draft: Any) -> Any:
 
 
 def _select(values: Any, mask: np.ndarray) -> Any:
+    """Return the rows of a mask in the caller's own form; tensors as arrays, sparse matrices as CSR."""
+    if scipy.sparse.issparse(values):
+        values = values.tocsr()
+    elif isinstance(values, torch.Tensor):
+        values = values.numpy(force=True)
     if mask.all():
         return values
     if isinstance(values, Mapping):
         return {name: _select(entry, mask) for name, entry in values.items()}
-    if isinstance(values, torch.Tensor):
-        return values[torch.from_numpy(mask)]
     return _safe_indexing(values, np.flatnonzero(mask))

@@ -16,7 +16,9 @@ from sktorch_continue.run import Facts, Run, Session
 from sktorch_continue.specification import Specification, signature_of
 
 
-def new_run(draft: Any, specification: Specification, rows: Rows, device: torch.device, random_state: Any) -> Run:
+def new_run(
+    draft: Any, specification: Specification, rows: Rows, device: torch.device, random_state: Any, *, weighted: bool
+) -> Run:
     """Build a run for these rows, and try its module and criterion on two of them."""
     objective = draft._objective(specification)
     facts = Facts(
@@ -35,13 +37,15 @@ def new_run(draft: Any, specification: Specification, rows: Rows, device: torch.
     run = Run(specification, facts, streams.draw_seed(random_state), device)
     with streams.borrowed(device):
         run.build_network()
-        run.facts = replace(facts, flat=try_forward(run, rows))
+        run.facts = replace(facts, flat=try_forward(run, rows, weighted=weighted))
         run.build_optimizer()
     return run
 
 
-def try_forward(run: Run, rows: Rows) -> bool:
+def try_forward(run: Run, rows: Rows, *, weighted: bool) -> bool:
     """Send two rows through copies of module and criterion; return whether the output is flat.
+
+    With `weighted` the criterion has to give a loss per sample.
 
     Raises
     ------
@@ -56,7 +60,7 @@ def try_forward(run: Run, rows: Rows) -> bool:
     output = _forward(module, inputs)
     flat = run.facts.objective.check_output(module, output, n)
     run.facts.objective.check_meaning(output, run.criterion)
-    try_loss(run, rows, output, flat=flat)
+    try_loss(run, rows, output, flat=flat, weighted=weighted)
     return flat
 
 
@@ -65,7 +69,7 @@ def _forward(module: torch.nn.Module, inputs: Any) -> torch.Tensor:
     try:
         with torch.no_grad():
             return modules.call(module, inputs)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, IndexError) as error:
         shapes = {k: tuple(v.shape) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape)
         hint = "Take n_features_in in its constructor to be told the number of columns"
         if isinstance(inputs, dict):
@@ -73,7 +77,7 @@ def _forward(module: torch.nn.Module, inputs: Any) -> torch.Tensor:
         raise ValueError(f"{type(module).__name__} failed on a batch of shape {shapes}: {error}. {hint}") from error
 
 
-def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool) -> None:
+def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool, weighted: bool) -> None:
     """Try the criterion on an output.
 
     Raises
@@ -84,7 +88,7 @@ def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool) -> None:
     n = len(output)
     target = run.facts.objective.target(rows.encoded[:n], output.dtype, flat=flat).to(output.device)
     criterion = copy.deepcopy(run.criterion).to(output.device, output.dtype)
-    loss_of = BatchLoss(criterion, weighted=rows.weight is not None)
+    loss_of = BatchLoss(criterion, weighted=weighted)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")  # torch would broadcast
         try:
@@ -96,7 +100,7 @@ def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool) -> None:
             ) from error
     if not isinstance(loss, torch.Tensor):
         raise ValueError(f"criterion {type(criterion).__name__} returned {type(loss).__name__}; a tensor was expected")
-    if rows.weight is not None and (loss.ndim == 0 or len(loss) != n):
+    if weighted and (loss.ndim == 0 or len(loss) != n):
         raise ValueError(
             f"weights need a loss per sample, but criterion {type(criterion).__name__} with reduction='none' gave "
             f"shape {tuple(loss.shape)} for {n} rows; train without sample_weight and class_weight, or honour reduction"

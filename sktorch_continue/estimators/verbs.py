@@ -39,10 +39,11 @@ def carry_out(estimator: Any, call: Call) -> None:
     epochs = check_epochs(call.max_epochs, 0 if fresh else estimator._run.n_epochs)
     draft = sharing_copy(estimator)
     rows = check_rows(draft, call, fresh=fresh)
-    validation = check_validation(draft, call)
+    validation = check_validation(draft, call, rows)
     specification = draft._specification(params)
+    weighted = rows.weighted or (validation is not None and validation.weighted)
     if fresh:
-        draft._run = new_run(draft, specification, rows, device, params["random_state"])
+        draft._run = new_run(draft, specification, rows, device, params["random_state"], weighted=weighted)
     else:
         refuse(draft, specification, rows)
     run: Run = draft._run
@@ -50,7 +51,7 @@ def carry_out(estimator: Any, call: Call) -> None:
     try:
         session = open_session(draft, call, params, rows, validation)
         start = run.specification if not fresh else None
-        prepare(run, session, rows, specification, params, device, epochs, call.verb, fresh=fresh)
+        prepare(run, session, rows, specification, params, device, epochs, call.verb, fresh=fresh, weighted=weighted)
         record = open_record(run, session, call.verb, start)
         try:
             loop.train(run, session)
@@ -103,6 +104,7 @@ def prepare(
     verb: str,
     *,
     fresh: bool,
+    weighted: bool,
 ) -> None:
     """Bring the run to the start of the call: changes applied, schedule in place, target set."""
     check_batches(run, session)
@@ -115,14 +117,15 @@ def prepare(
             run.schedule_plan = schedules.plan_horizon(specification.lr_scheduler, replace(horizon, epochs=whole))
         run.build_schedule()
     else:
-        run.to(device)
-        criterion = run.criterion
-        if "random_state" in changes.changed_parameters(run.specification, specification):
-            run.seed = streams.draw_seed(params["random_state"])
-        on_continue = "continue" if verb == "partial_fit" else params["lr_scheduler_on_continue"]
-        changes.apply(run, specification, horizon, on_continue)
-        if rows.weight is not None or run.criterion is not criterion:
-            try_forward(run, rows)
+        with streams.borrowed(run.device):
+            run.to(device)
+            criterion = run.criterion
+            if "random_state" in changes.changed_parameters(run.specification, specification):
+                run.seed = streams.draw_seed(params["random_state"])
+            on_continue = "continue" if verb == "partial_fit" else params["lr_scheduler_on_continue"]
+            changes.apply(run, specification, horizon, on_continue)
+            if weighted or run.criterion is not criterion:
+                try_forward(run, rows, weighted=weighted)
     if run.lr_scheduler is not None:
         way_out = schedules.WAYS_OUT["fit" if fresh else verb]
         schedules.check_room(run.lr_scheduler, horizon.steps, way_out)
