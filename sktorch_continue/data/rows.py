@@ -104,7 +104,7 @@ def _mix(words: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
 
 
 def near(sketches: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return positions in `sketches` that are one of the `wanted` up to rounding.
+    """Return the positions in `sketches` of the `wanted`, up to rounding; at most one for each of them.
 
     Two conditions make a row the same. Its projections agree within 1e-5 of its norm: rounding of a product of
     matrices in float32 stays a tenth below that. And the projections of its scaled columns agree within 1e-2 of their
@@ -112,16 +112,14 @@ def near(sketches: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """
     plain, scaled = slice(0, N_PROJECTIONS), slice(N_PROJECTIONS, -1)
     radius = ROUNDING * np.maximum(wanted[:, -1], np.median(wanted[:, -1]))
-    k = min(NEIGHBOURS, len(wanted))
-    distance, place = cKDTree(wanted[:, plain]).query(
-        sketches[:, plain], k=[*range(1, k + 1)], p=np.inf, distance_upper_bound=float(radius.max()) or np.inf
-    )
-    found = np.isfinite(distance)
-    place = np.where(found, place, 0)
+    k = [*range(1, min(NEIGHBOURS, len(sketches)) + 1)]
+    distance, place = cKDTree(sketches[:, plain]).query(wanted[:, plain], k=k, p=np.inf)
     spread = np.concatenate([sketches, wanted])[:, scaled].std(axis=0)
-    alike = (np.abs(sketches[:, None, scaled] - wanted[place][:, :, scaled]) <= RESEMBLANCE * spread).all(axis=2)
-    same: np.ndarray = np.flatnonzero((found & (distance <= radius[place]) & alike).any(axis=1))
-    return same
+    alike = (np.abs(sketches[place][:, :, scaled] - wanted[:, None, scaled]) <= RESEMBLANCE * spread).all(axis=2)
+    same = alike & (distance <= radius[:, None])
+    nearest = np.where(same, distance, np.inf).argmin(axis=1)
+    found: np.ndarray = np.unique(place[np.arange(len(wanted)), nearest][same.any(axis=1)])
+    return found
 
 
 def fingerprint(*arrays: np.ndarray | None) -> str:

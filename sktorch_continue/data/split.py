@@ -34,7 +34,8 @@ class HeldOut:
         missing = ~np.isin(self._hashes, rows.hashes)
         if missing.any() and not held.all():
             others = np.flatnonzero(~held)
-            held[others[near(rows.sketches(others, self._scales), self._sketches[missing])]] = True
+            found = others[near(rows.sketches(others, self._scales), self._sketches[missing])]
+            held |= np.isin(rows.hashes, rows.hashes[found])
         return held
 
     def must_draw(self, held: np.ndarray, fraction: float) -> bool:
