@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
@@ -110,7 +111,8 @@ class HistoryDisplay:
 
     def _scores(self) -> list[str]:
         fixed = {"epoch", "call", "n_steps", "lr", "train_loss", "valid_loss", "duration"}
-        return [name for name in self.history.columns if name not in fixed]
+        names = [name for name in self.history.columns if name not in fixed]
+        return [name for name in names if all(isinstance(v, numbers.Real | None) for v in self.history[name])]
 
     def _draw(self, ax: Any, label: str, columns: list[str]) -> None:
         marker = "o" if len(self.history) == 1 else None

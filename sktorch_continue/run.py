@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sktorch_continue import modules, optimizers, schedules, streams
-from sktorch_continue.callbacks import Callback, EpochScoring
+from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective, build_criterion
 from sktorch_continue.data import Dataset, HeldOut
 from sktorch_continue.data.dataset import Precision
@@ -240,7 +240,7 @@ class Run:
     def check_monitor(self, column: str) -> None:
         """Refuse to monitor a column that no epoch of this call will have, as far as that is known.
 
-        Losses and the scores of :class:`EpochScoring` are known; another callback may record any column.
+        Losses and the ``columns`` of callbacks are known; a callback that does not name its own may record any.
 
         Raises
         ------
@@ -248,10 +248,9 @@ class Run:
             Naming the columns there will be.
         """
         valid = self.session is not None and self.session.valid is not None
-        scores = [callback.column for callback in self.callbacks.values() if isinstance(callback, EpochScoring)]
-        known = ["train_loss", *(["valid_loss"] if valid else []), *scores]
-        own = all(type(callback).__module__.startswith("sktorch_continue.") for callback in self.callbacks.values())
-        if column not in known and (own or column == "valid_loss"):
+        recorded = [callback.columns for callback in self.callbacks.values()]
+        known = ["train_loss", *(["valid_loss"] if valid else []), *(c for columns in recorded for c in columns or ())]
+        if column not in known and (None not in recorded or column == "valid_loss"):
             raise ValueError(self._unknown_column(column, known))
 
     @staticmethod

@@ -149,6 +149,8 @@ class Interrupt(Callback):
         Number of completed steps, over all calls; None never interrupts.
     """
 
+    columns = ()
+
     def __init__(self, at: int | None) -> None:
         self.at = at
 

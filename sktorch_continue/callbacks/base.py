@@ -34,7 +34,15 @@ class Callback:
     ``stop(reason)`` and ``keep_best()``. A callback that keeps best weights says so with a true attribute
     ``restore_best``; they are given up when it is dropped. A method whose name starts with ``on_`` and is no hook is
     an error when the class is defined.
+
+    Attributes
+    ----------
+    columns : tuple of str or None
+        Columns of the history it records, where that is known beforehand; a misspelled ``monitor`` is then refused
+        before the first step. None, the default, means any.
     """
+
+    columns: tuple[str, ...] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -38,6 +38,8 @@ class EarlyStopping(Callback):
     Continuing a run that this callback ended starts counting `patience` anew, against the same best value.
     """
 
+    columns = ()
+
     def __init__(
         self,
         monitor: str = "valid_loss",

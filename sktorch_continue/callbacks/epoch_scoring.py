@@ -33,6 +33,11 @@ class EpochScoring(Callback):
         self.name = name
 
     @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one column it records."""
+        return (self.column,)
+
+    @property
     def column(self) -> str:
         """Name of the column it fills."""
         if self.name is not None:

@@ -29,6 +29,7 @@ class Freeze(Callback):
     Only gradients are switched off: batch norm layers in a frozen part go on to average what they see.
     """
 
+    columns = ()
     requires_grad = False
 
     def __init__(self, patterns: str | Sequence[str], *, at: int = 1) -> None:

@@ -27,6 +27,8 @@ class GradientClipping(Callback):
         Unless exactly one of `max_norm` and `max_value` is given and positive.
     """
 
+    columns = ()
+
     def __init__(
         self, max_norm: float | None = None, *, norm_type: float = 2.0, max_value: float | None = None
     ) -> None:

@@ -17,6 +17,8 @@ class PrintLog(Callback):
         Receives one line of text.
     """
 
+    columns = ()
+
     def __init__(self, sink: Callable[[str], Any] = print) -> None:
         self.sink = sink
         self._columns: list[str] = []

@@ -189,8 +189,9 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
 
         Notes
         -----
-        A pass is an epoch of the history. The schedule goes on whatever ``lr_scheduler_on_continue`` says; a horizon
-        that was left out is filled in from ``max_epochs`` at the first pass.
+        A pass is an epoch of the history. No validation rows are drawn from the rows of a pass. The schedule goes on
+        whatever ``lr_scheduler_on_continue`` says; a horizon that was left out is filled in from ``max_epochs`` at the
+        first pass.
         """
         if self.class_weight == "balanced":
             raise ValueError(

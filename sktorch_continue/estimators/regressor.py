@@ -125,8 +125,9 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
 
         Notes
         -----
-        A pass is an epoch of the history. The schedule goes on whatever ``lr_scheduler_on_continue`` says; a horizon
-        that was left out is filled in from ``max_epochs`` at the first pass.
+        A pass is an epoch of the history. No validation rows are drawn from the rows of a pass. The schedule goes on
+        whatever ``lr_scheduler_on_continue`` says; a horizon that was left out is filled in from ``max_epochs`` at the
+        first pass.
         """
         carry_out(self, Call("partial_fit", X, y, 1, sample_weight))
         return self
