@@ -84,6 +84,8 @@ def _array_difference(left: Any, right: Any, path: str) -> str | None:
     if left.dtype != right.dtype or left.shape != right.shape:
         return f"{path}: {left.dtype} {tuple(left.shape)} != {right.dtype} {tuple(right.shape)}"
     left, right = (v.to_dense() if v.layout != torch.strided else v for v in (left, right))
+    if left.numel() == 0:
+        return None
     different = (_bits(left) != _bits(right)).any(axis=1)
     if not different.any():
         return None

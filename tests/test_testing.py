@@ -35,7 +35,14 @@ def test_first_difference_names_the_place(left: object, right: object, path: str
 
 @pytest.mark.parametrize(
     "value",
-    [{"a": [float("nan"), None, "x", (1, 2)]}, torch.tensor([float("nan")]), np.array(["a"]), torch.zeros(0), len],
+    [
+        {"a": [float("nan"), None, "x", (1, 2)]},
+        torch.tensor([float("nan")]),
+        np.array(["a"]),
+        torch.zeros(0),
+        torch.zeros(0, dtype=torch.bfloat16),
+        len,
+    ],
 )
 def test_equal_values_do_not_differ(value: object) -> None:
     """NaN equals NaN, and containers are compared by content."""
