@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -185,10 +186,10 @@ def test_instance_module_is_copied_and_continued() -> None:
     assert first_difference(before, dict(prototype.state_dict())) is None
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiled_step() -> None:
     """A compiled training step is exact with itself across cuts."""
-    pytest.importorskip("torch._inductor")
     estimator = classifier(compile=True, module=None, validation_fraction=None)
     check_continuation(estimator, X, Y, n_epochs=3, cuts=[(1, 2)], through=[through_memory, through_pickle])
 
