@@ -180,9 +180,10 @@ def through_joblib(estimator: Any) -> Any:
     return joblib.load(buffer)
 
 
-def disturb(estimator: Any, X: Any) -> None:
-    """Do between two pieces of a training what must not matter: predict, print, pickle, draw random numbers."""
+def disturb(estimator: Any, X: Any, y: Any) -> None:
+    """Do between two pieces of a training what must not matter: predict, score, print, pickle, draw random numbers."""
     estimator.predict(X)
+    estimator.score(X, y)
     repr(estimator), estimator.get_params(), pickle.dumps(estimator)
     torch.rand(7)
     np.random.rand(7)  # noqa: NPY002
@@ -256,7 +257,7 @@ def _in_pieces(
     for piece in cut[1:]:
         if cut_run.history_.calls[-1]["stopped"] is not None:
             return cut_run  # a callback ended the training here, as it ended the one that was never cut
-        disturb(cut_run, X)
+        disturb(cut_run, X, y)
         cut_run = way(cut_run).set_params(max_epochs=piece).continue_fit(X, y, **fit_params)
     return cut_run
 
@@ -267,7 +268,7 @@ def _interrupted(
     cut_run = _prepared(estimator, n_epochs, at=step)
     with contextlib.suppress(KeyboardInterrupt):
         cut_run.fit(X, y, **fit_params)
-    disturb(cut_run, X)
+    disturb(cut_run, X, y)
     cut_run = way(cut_run).set_params(callbacks=_prepared(estimator, n_epochs).callbacks)
     left = 0 if cut_run.history_.calls[-1]["stopped"] is not None else n_epochs - cut_run.n_epochs_
     return cut_run.continue_fit(X, y, max_epochs=left, **fit_params) if left else cut_run
