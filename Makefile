@@ -7,10 +7,10 @@ TEST := .venv/test
 OLDEST := .venv/oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix check format clean
+.PHONY: help demo test test-oldest matrix sklearn-pipeline check format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' Makefile
 
 demo: $(DEMO)/installed ## Train and continue on real data, and draw the learning curve
 	$(DEMO)/bin/python examples/demo.py
@@ -23,6 +23,10 @@ test-oldest: $(OLDEST)/installed ## Run the tests with the oldest supported vers
 
 matrix: $(TEST)/installed ## Run every optimizer with every schedule (long)
 	$(TEST)/bin/python -m pytest -n 2 -m matrix
+
+sklearn-pipeline: $(TEST)/installed ## Run scikit-learn's own tests of Pipeline with ContinuablePipeline in its place
+	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_pipeline --pyargs sklearn.tests.test_pipeline \
+		--override-ini addopts= --override-ini filterwarnings=
 
 check: $(TEST)/installed ## Check format, lint, types and layers
 	$(TEST)/bin/ruff format --check .

@@ -9,24 +9,29 @@ from sktorch_continue.callbacks import (
     PrintLog,
     Unfreeze,
 )
+from sktorch_continue.continuation import continue_fit, is_continuable
 from sktorch_continue.display import HistoryDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
 from sktorch_continue.exceptions import (
     ContinuationError,
     ContinuationWarning,
+    DataDriftWarning,
     NonFiniteLossError,
     SktorchContinueError,
 )
 from sktorch_continue.history import History
 from sktorch_continue.modules import MLP
+from sktorch_continue.pipeline import ContinuablePipeline, make_continuable_pipeline
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "MLP",
     "Callback",
+    "ContinuablePipeline",
     "ContinuationError",
     "ContinuationWarning",
+    "DataDriftWarning",
     "EarlyStopping",
     "EpochScoring",
     "Freeze",
@@ -40,4 +45,7 @@ __all__ = [
     "TorchEstimator",
     "TorchRegressor",
     "Unfreeze",
+    "continue_fit",
+    "is_continuable",
+    "make_continuable_pipeline",
 ]

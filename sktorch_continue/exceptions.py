@@ -24,9 +24,13 @@ class ContinuationWarning(UserWarning):
     """Continuing drops a part of the run, or a changed parameter has no effect."""
 
 
-def warn(message: str) -> None:
-    """Give a :class:`ContinuationWarning` that points at the caller's line, outside this package."""
+class DataDriftWarning(UserWarning):
+    """A network is continued on inputs that are not like those it was trained on."""
+
+
+def warn(message: str, category: type[Warning] = ContinuationWarning) -> None:
+    """Give a warning that points at the caller's line, outside this package."""
     here, level, frame = str(Path(__file__).parent) + os.sep, 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, ContinuationWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

@@ -1,0 +1,153 @@
+"""Voting, stacking and bagging: each member goes on with the rows and columns its ``fit`` would have given it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    BaggingRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import _num_samples, check_array, column_or_1d, has_fit_parameter
+
+from sktorch_continue.continuation.job import Job, routing_enabled
+from sktorch_continue.continuation.together import advance_together
+from sktorch_continue.continuation.verbs import advance, members
+from sktorch_continue.exceptions import ContinuationError
+
+
+def _named(ensemble: Any) -> dict[str, Any]:
+    """Return members by the names the user gave, fitted ones where there are."""
+    names = [name for name, estimator in ensemble.estimators if estimator != "drop"]
+    unfitted = [estimator for _, estimator in ensemble.estimators if estimator != "drop"]
+    return dict(zip(names, getattr(ensemble, "estimators_", unfitted), strict=True))
+
+
+@members.register(VotingClassifier)
+@members.register(VotingRegressor)
+def members_of_voting(ensemble: Any) -> dict[str, Any]:
+    """Return all but those that were dropped."""
+    return _named(ensemble)
+
+
+@advance.register(VotingClassifier)
+@advance.register(VotingRegressor)
+def advance_voting(ensemble: Any, job: Job) -> None:
+    """Continue every member on all rows."""
+    encode = ensemble.le_.transform if is_classifier(ensemble) else lambda y: column_or_1d(y, warn=True)
+    encoded = job.mapped(lambda X, y: (X, encode(y)))
+    advance_together(ensemble, _named(ensemble), encoded.for_named(ensemble, list(_named(ensemble))))
+
+
+@members.register(StackingClassifier)
+@members.register(StackingRegressor)
+def members_of_stacking(ensemble: Any) -> dict[str, Any]:
+    """Return the members where ``fit`` trains them, else the final estimator; never both.
+
+    The final estimator was fitted to predictions for rows its members had not seen. Once the members go on on all
+    rows there are no such rows left, so it stays; where the members are frozen, or were given fitted, it goes on.
+    """
+    if not _members_stay(ensemble):
+        return _named(ensemble)
+    final = getattr(ensemble, "final_estimator_", ensemble.final_estimator)
+    return {} if final is None else {"final_estimator": final}
+
+
+def _members_stay(ensemble: Any) -> bool:
+    given_fitted = isinstance(ensemble.cv, str) and ensemble.cv == "prefit"
+    return given_fitted or all(isinstance(member, FrozenEstimator) for member in _named(ensemble).values())
+
+
+@advance.register(StackingClassifier)
+@advance.register(StackingRegressor)
+def advance_stacking(ensemble: Any, job: Job) -> None:
+    """Continue the members on all rows and leave the final estimator, or the other way round."""
+    encoded = job.mapped(lambda X, y: (X, _encoded_for_stacking(ensemble, y)))
+    if not _members_stay(ensemble):
+        advance_together(ensemble, _named(ensemble), encoded.for_named(ensemble, list(_named(ensemble))))
+        return
+    advance(ensemble.final_estimator_, encoded.mapped(lambda X, y: (ensemble.transform(X), y)))
+
+
+def _encoded_for_stacking(ensemble: Any, y: Any) -> Any:
+    if not is_classifier(ensemble):
+        return column_or_1d(y, warn=True)
+    if isinstance(ensemble._label_encoder, list):
+        columns = zip(ensemble._label_encoder, np.asarray(y).T, strict=True)
+        return np.array([encoder.transform(column) for encoder, column in columns]).T
+    return ensemble._label_encoder.transform(y)
+
+
+@members.register(BaggingClassifier)
+@members.register(BaggingRegressor)
+def members_of_bagging(ensemble: Any) -> dict[str, Any]:
+    """Return the members by position, or the one they will be cloned from."""
+    if not hasattr(ensemble, "estimators_"):
+        return {} if ensemble.estimator is None else {"estimator": ensemble.estimator}
+    return {str(i): member for i, member in enumerate(ensemble.estimators_)}
+
+
+@advance.register(BaggingClassifier)
+@advance.register(BaggingRegressor)
+def advance_bagging(ensemble: Any, job: Job) -> None:
+    """Continue every member on the rows and columns that were drawn for it.
+
+    Raises
+    ------
+    ContinuationError
+        If the number of rows is not that of ``fit``: the draw is one of positions.
+    """
+    n_rows = _num_samples(job.X)
+    if n_rows != ensemble._n_samples:
+        raise ContinuationError(
+            f"X has {n_rows} rows, but {type(ensemble).__name__} drew the rows of its members from "
+            f"{ensemble._n_samples}; continue with the rows of fit, in their order"
+        )
+    shared = job.for_shared(ensemble).mapped(lambda X, y: (_matrix(X), _encoded_for_bagging(ensemble, y)))
+    drawn = zip(ensemble.estimators_samples_, ensemble.estimators_features_, strict=True)
+    jobs = {str(i): _drawn(ensemble, shared, rows, columns) for i, (rows, columns) in enumerate(drawn)}
+    advance_together(ensemble, members_of_bagging(ensemble), jobs)
+
+
+def _matrix(X: Any) -> Any:
+    """Return X as ``fit`` hands it on: names of columns are the ensemble's own."""
+    return check_array(X, accept_sparse=["csr", "csc"], dtype=None, ensure_all_finite=False)
+
+
+def _encoded_for_bagging(ensemble: Any, y: Any) -> np.ndarray:
+    labels = np.asarray(y)
+    labels = column_or_1d(labels, warn=True) if labels.ndim == 1 or labels.shape[1] == 1 else labels
+    if not is_classifier(ensemble):
+        return labels
+    unseen = sorted(set(labels.tolist()) - set(ensemble.classes_.tolist()), key=str)
+    if unseen:
+        raise ContinuationError(f"y has classes {unseen} that BaggingClassifier was not fitted on")
+    return np.searchsorted(ensemble.classes_, labels)
+
+
+def _drawn(ensemble: Any, job: Job, rows: np.ndarray, columns: np.ndarray) -> Job:
+    """Return the rows of a member as its ``fit`` got them: counted as weights where it takes weights, else chosen."""
+    every_column = len(columns) == ensemble.n_features_in_ and not ensemble.bootstrap_features
+    narrowed = job if every_column else job.mapped(lambda X, y: (X[:, columns], y))
+    if not _takes_weights(ensemble.estimator_):
+        return narrowed.chosen(rows)
+    weight = np.bincount(rows, minlength=ensemble._n_samples)
+    given = narrowed.params.get("sample_weight")
+    if given is not None and not hasattr(ensemble, "_sample_weight"):
+        weight = weight * np.asarray(given)  # later versions of scikit-learn draw rows by their weights instead
+    return replace(narrowed, params={**narrowed.params, "sample_weight": weight})
+
+
+def _takes_weights(estimator: Any) -> bool:
+    if routing_enabled():
+        return bool(get_routing_for_object(estimator).consumes("fit", ("sample_weight",)))
+    return bool(has_fit_parameter(estimator, "sample_weight"))

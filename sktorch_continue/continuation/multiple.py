@@ -1,0 +1,151 @@
+"""One member per output, class or pair of classes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_array
+
+from sktorch_continue.continuation.job import Job
+from sktorch_continue.continuation.together import advance_together
+from sktorch_continue.continuation.verbs import advance, members
+from sktorch_continue.exceptions import ContinuationError
+
+KINDS = (
+    MultiOutputClassifier,
+    MultiOutputRegressor,
+    ClassifierChain,
+    RegressorChain,
+    OneVsRestClassifier,
+    OneVsOneClassifier,
+    OutputCodeClassifier,
+)
+
+
+def members_by_position(estimator: Any) -> dict[str, Any]:
+    """Return the members by position, or the one they will be cloned from."""
+    if not hasattr(estimator, "estimators_"):
+        # The chains of scikit-learn 1.6 and older call it base_estimator.
+        return {"estimator": getattr(estimator, "base_estimator", None) or estimator.estimator}
+    return {str(i): member for i, member in enumerate(estimator.estimators_)}
+
+
+for _kind in KINDS:
+    members.register(_kind, members_by_position)
+
+
+def _advance_each(estimator: Any, job: Job, change: Callable[[Any, Any, int], tuple[Any, Any]]) -> None:
+    """Continue the members on rows that depend on their position: ``change(X, y, position)``."""
+    shared = job.for_shared(estimator)
+    places = range(len(estimator.estimators_))
+    jobs = {str(i): shared.mapped(functools.partial(_at, change, i)) for i in places}
+    advance_together(estimator, members_by_position(estimator), jobs)
+
+
+def _at(change: Callable[[Any, Any, int], tuple[Any, Any]], position: int, X: Any, y: Any) -> tuple[Any, Any]:
+    return change(X, y, position)
+
+
+@advance.register(MultiOutputClassifier)
+@advance.register(MultiOutputRegressor)
+def advance_outputs(estimator: Any, job: Job) -> None:
+    """Continue every member on all rows and its column of y."""
+    n = len(estimator.estimators_)
+    _advance_each(estimator, job, lambda X, y, i: (X, _columns(estimator, y, n)[:, i]))
+
+
+def _columns(estimator: Any, y: Any, n: int) -> np.ndarray:
+    target = np.asarray(y)
+    if target.ndim != 2 or target.shape[1] != n:
+        raise ContinuationError(
+            f"y has shape {target.shape}, but {type(estimator).__name__} was fitted on {n} columns of targets"
+        )
+    return target
+
+
+@advance.register(ClassifierChain)
+@advance.register(RegressorChain)
+def advance_chain(chain: Any, job: Job) -> None:
+    """Continue every member on all rows and the true targets of those before it.
+
+    Raises
+    ------
+    ContinuationError
+        If ``cv`` is set: the members read cross-validated predictions of clones, which cannot go on.
+    """
+    if chain.cv is not None:
+        raise ContinuationError(
+            f"{type(chain).__name__}(cv={chain.cv!r}) trained its members on cross-validated predictions, which cannot "
+            "be continued; fit it with cv=None"
+        )
+    _advance_each(chain, job, lambda X, y, i: _augmented(chain, X, y, i))
+
+
+def _augmented(chain: Any, X: Any, y: Any, position: int) -> tuple[Any, np.ndarray]:
+    inputs = check_array(X, accept_sparse=True)
+    target = _columns(chain, y, len(chain.estimators_))
+    before = target[:, list(chain.order_[:position])]
+    joined = scipy.sparse.hstack((inputs, before)).tocsr() if scipy.sparse.issparse(inputs) else None
+    return np.hstack((inputs, before)) if joined is None else joined, target[:, chain.order_[position]]
+
+
+@advance.register(OneVsRestClassifier)
+def advance_one_vs_rest(estimator: Any, job: Job) -> None:
+    """Continue every member on all rows; its class, or label, is 1."""
+    binarizer = estimator.label_binarizer_
+
+    def indicator(y: Any) -> np.ndarray:
+        if not binarizer.y_type_.startswith("multilabel"):
+            _check_labels(estimator, y)
+        found = binarizer.transform(y)
+        return np.asarray(found.toarray() if scipy.sparse.issparse(found) else found)
+
+    _advance_each(estimator, job, lambda X, y, i: (X, indicator(y)[:, i]))
+
+
+@advance.register(OutputCodeClassifier)
+def advance_output_code(estimator: Any, job: Job) -> None:
+    """Continue every member on all rows and its column of the code book."""
+
+    def coded(y: Any) -> np.ndarray:
+        _check_labels(estimator, y)
+        found: np.ndarray = estimator.code_book_[np.searchsorted(estimator.classes_, y)].astype(int)
+        return found
+
+    _advance_each(estimator, job, lambda X, y, i: (X, coded(y)[:, i]))
+
+
+@advance.register(OneVsOneClassifier)
+def advance_one_vs_one(estimator: Any, job: Job) -> None:
+    """Continue every member on the rows of its two classes."""
+    _check_labels(estimator, job.y)
+    shared = job.for_shared(estimator)
+    pairs = combinations(estimator.classes_, 2)
+    jobs = {str(i): _of_pair(shared, *pair) for i, pair in enumerate(pairs)}
+    advance_together(estimator, members_by_position(estimator), jobs)
+
+
+def _of_pair(job: Job, zero: Any, one: Any) -> Job:
+    def paired(X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        rows = np.flatnonzero(np.isin(y, [zero, one]))
+        return _safe_indexing(X, rows), (np.asarray(y)[rows] == one).astype(int)
+
+    rows = np.flatnonzero(np.isin(job.y, [zero, one]))
+    return job.chosen(rows).mapped(paired)
+
+
+def _check_labels(estimator: Any, y: Any) -> None:
+    unseen = sorted(set(np.asarray(y).tolist()) - set(estimator.classes_.tolist()), key=str)
+    if unseen:
+        raise ContinuationError(
+            f"y has classes {unseen} that {type(estimator).__name__} was not fitted on; it knows "
+            f"{estimator.classes_.tolist()}"
+        )

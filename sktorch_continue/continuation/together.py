@@ -1,0 +1,78 @@
+"""Several members go on together: copies first, in parallel, and all take their places at the end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.parallel import Parallel, delayed
+
+from sktorch_continue.continuation.job import Job
+from sktorch_continue.continuation.verbs import advance, is_continuable
+from sktorch_continue.exceptions import warn
+
+
+def advance_together(owner: Any, members: Mapping[str, Any], jobs: Mapping[str, Job]) -> None:
+    """Continue all members that can go on, or none of them.
+
+    Parameters
+    ----------
+    owner : estimator
+        The meta-estimator; its ``n_jobs``, where it has one, is used.
+    members : mapping of str to estimator
+        Fitted, by name.
+    jobs : mapping of str to Job
+        What each is to go on with.
+
+    Raises
+    ------
+    Exception
+        What a member raises, with a note that names it and those that were done; no member is changed.
+    """
+    for name, continued in continued_copies(owner, members, jobs).items():
+        become(members[name], continued)
+
+
+def continued_copies(owner: Any, members: Mapping[str, Any], jobs: Mapping[str, Job]) -> dict[str, Any]:
+    """Return copies of the members that can go on, continued; see :func:`advance_together`."""
+    going = [name for name, member in members.items() if is_continuable(member)]
+    _tell_staying(owner, {name: member for name, member in members.items() if name not in going})
+    tasks = (delayed(_continued_copy)(type(owner).__name__, name, members[name], jobs[name]) for name in going)
+    done: dict[str, Any] = {}
+    try:
+        results = Parallel(n_jobs=getattr(owner, "n_jobs", None), return_as="generator")(tasks)
+        for name in going:
+            done[name] = next(results)  # in order: what is not there yet was not done
+    except BaseException as error:
+        error.add_note(
+            f"Nothing in {type(owner).__name__} was changed. Members that were continued before, as copies that are "
+            f"dropped: {list(done) or 'none'}"
+        )
+        raise
+    return done
+
+
+def become(estimator: Any, other: Any) -> None:
+    """Let an estimator hold what another one holds; references to it stay good."""
+    held = dict(vars(other))
+    vars(estimator).clear()
+    vars(estimator).update(held)
+
+
+def _continued_copy(owner: str, name: str, member: Any, job: Job) -> Any:
+    continued = copy.deepcopy(member)
+    try:
+        advance(continued, job)
+    except BaseException as error:
+        error.add_note(f"This is from member {name!r} ({type(member).__name__}) of {owner}")
+        raise
+    return continued
+
+
+def _tell_staying(owner: Any, staying: Mapping[str, Any]) -> None:
+    """Name the members that cannot go on; one that is frozen stays because it was asked to."""
+    named = [f"{name} ({type(m).__name__})" for name, m in staying.items() if not isinstance(m, FrozenEstimator)]
+    if named:
+        warn(f"in {type(owner).__name__} {', '.join(named)} cannot go on and stays as it is; the others go on")
