@@ -2,6 +2,7 @@
 
 from sktorch_continue.callbacks import (
     Callback,
+    Checkpoint,
     EarlyStopping,
     EpochScoring,
     Freeze,
@@ -12,8 +13,10 @@ from sktorch_continue.callbacks import (
 from sktorch_continue.display import HistoryDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
 from sktorch_continue.exceptions import (
+    CheckpointError,
     ContinuationError,
     ContinuationWarning,
+    CorruptCheckpointError,
     NonFiniteLossError,
     SktorchContinueError,
 )
@@ -25,8 +28,11 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "MLP",
     "Callback",
+    "Checkpoint",
+    "CheckpointError",
     "ContinuationError",
     "ContinuationWarning",
+    "CorruptCheckpointError",
     "EarlyStopping",
     "EpochScoring",
     "Freeze",
