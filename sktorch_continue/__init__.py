@@ -2,6 +2,7 @@
 
 from sktorch_continue.callbacks import (
     Callback,
+    Checkpoint,
     EarlyStopping,
     EpochScoring,
     Freeze,
@@ -13,8 +14,10 @@ from sktorch_continue.continuation import continue_fit, is_continuable
 from sktorch_continue.display import HistoryDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
 from sktorch_continue.exceptions import (
+    CheckpointError,
     ContinuationError,
     ContinuationWarning,
+    CorruptCheckpointError,
     DataDriftWarning,
     NonFiniteLossError,
     SktorchContinueError,
@@ -28,9 +31,12 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "MLP",
     "Callback",
+    "Checkpoint",
+    "CheckpointError",
     "ContinuablePipeline",
     "ContinuationError",
     "ContinuationWarning",
+    "CorruptCheckpointError",
     "DataDriftWarning",
     "EarlyStopping",
     "EpochScoring",

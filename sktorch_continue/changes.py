@@ -27,7 +27,7 @@ from sktorch_continue.criteria import build_criterion
 from sktorch_continue.exceptions import ContinuationError, warn
 from sktorch_continue.run import Run
 from sktorch_continue.schedules import Horizon
-from sktorch_continue.specification import Part, Specification
+from sktorch_continue.specification import Part, Specification, same_architecture
 
 
 def changed_parameters(old: Specification, new: Specification) -> dict[str, list[Any]]:
@@ -60,6 +60,41 @@ def refuse(run: Run, new: Specification) -> None:
                 f"callback {name!r} was a {type(known).__name__} and is now a {type(callback).__name__}; give it "
                 "another name"
             )
+
+
+# What a resumed run reads anew: how long it lasts, who watches it, and where it runs.
+READ_WHEN_RESUMED = {
+    "max_epochs",
+    "callbacks",
+    "verbose",
+    "device",
+    "compile",
+    "check_finite",
+    "warm_start",
+    "lr_scheduler_on_continue",
+}
+
+
+def refuse_to_resume(run: Run, new: Specification) -> None:
+    """Refuse to finish a run under other parameters than it was started with, before anything is changed.
+
+    Raises
+    ------
+    ContinuationError
+        Naming old and new values.
+    """
+    changed = changed_parameters(run.specification, new)
+    different = {
+        name: pair
+        for name, pair in changed.items()
+        if name not in READ_WHEN_RESUMED and not (name == "module" and same_architecture(*pair))
+    }
+    if different:
+        raise ContinuationError(
+            "a run is resumed as it was started: "
+            + "; ".join(f"{name} was {before!r} and is now {now!r}" for name, (before, now) in different.items())
+            + ". Set it back, or use continue_fit to go on with other parameters (load_checkpoint brings a stored run)"
+        )
 
 
 def _shown(name: str, specification: Specification) -> str:

@@ -20,8 +20,16 @@ class NonFiniteLossError(SktorchContinueError, FloatingPointError):
     """A training step gave a loss that is NaN or infinite; the run stands at the step before it."""
 
 
+class CheckpointError(SktorchContinueError, OSError):
+    """A checkpoint cannot be written, read or used as asked; what was stored before is as it was."""
+
+
+class CorruptCheckpointError(CheckpointError):
+    """A checkpoint is damaged, incomplete or no checkpoint; nothing was taken from it."""
+
+
 class ContinuationWarning(UserWarning):
-    """Continuing drops a part of the run, or a changed parameter has no effect."""
+    """Continuing drops a part of the run, a changed parameter has no effect, or a checkpoint is passed over."""
 
 
 class DataDriftWarning(UserWarning):

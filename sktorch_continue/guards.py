@@ -1,8 +1,9 @@
-"""What a step may have changed before it failed, and how it is put back."""
+"""What a call or a step may have changed before it failed, and how it is put back."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 
@@ -59,3 +60,49 @@ class WeightGuard:
             parameter.detach().copy_(weights)
         self._run.optimizer.state.clear()
         optimizers.load_exact(self._run.optimizer, self._state)
+
+
+def bookmark(run: Run) -> Callable[[], None]:
+    """Return a function that undoes everything a call did to `run` but completed steps.
+
+    No tensor is copied: until a step is taken, weights and moments are as they were, and only what surrounds
+    them (parts, rates, callbacks, counters, records) can have changed.
+    """
+    device = run.device
+    attributes = {
+        name: vars(run)[name]
+        for name in ("specification", "optimizer", "criterion", "lr_scheduler", "schedule_plan", "seed", "best")
+    }
+    callbacks = [(name, callback, callback.state_dict()) for name, callback in run.callbacks.items()]
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in run.optimizer.param_groups]
+    moments = {parameter: set(state) for parameter, state in run.optimizer.state.items()}
+    schedule = None if run.lr_scheduler is None else copy.deepcopy(run.lr_scheduler.state_dict())
+    progress, held_out = run.progress.state_dict(), run.held_out.state_dict()
+    n_calls = len(run.history.calls)
+    gradients = [p.requires_grad for p in run.module.parameters()]
+
+    def undo() -> None:
+        vars(run).update(attributes)
+        vars(run).pop("parameters", None)
+        run.callbacks = {name: callback for name, callback, _ in callbacks}
+        for _, callback, state in callbacks:
+            callback.load_state_dict(state)
+        for group, kept in zip(run.optimizer.param_groups, groups, strict=True):
+            parameters = group["params"]
+            group.clear()
+            group.update(kept, params=parameters)
+        for parameter in list(run.optimizer.state):
+            for name in set(run.optimizer.state[parameter]) - moments.get(parameter, set()):
+                del run.optimizer.state[parameter][name]
+            if parameter not in moments:
+                del run.optimizer.state[parameter]
+        if schedule is not None:
+            run.lr_scheduler.load_state_dict(schedule)
+        run.progress.load_state_dict(progress)
+        run.held_out.load_state_dict(held_out)
+        del run.history.calls[n_calls:]
+        for parameter, wanted in zip(run.module.parameters(), gradients, strict=True):
+            parameter.requires_grad_(wanted)
+        run.to(device)
+
+    return undo

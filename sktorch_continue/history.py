@@ -19,8 +19,9 @@ class History(Sequence[dict[str, Any]]):
     ----------
     calls : list of dict
         One record per call: ``call`` (from 1), ``verb``, ``started`` (ISO 8601, UTC), ``max_epochs`` (the absolute
-        target), ``changed`` (parameter -> [before, now]), ``n_rows``, ``n_validation_rows``, ``fingerprint`` of
-        the data, ``versions``, ``n_epochs`` reached, and ``stopped`` (a callback's reason, or None).
+        target), ``changed`` (parameter -> [before, now]), ``n_rows``, ``n_validation_rows``, ``fingerprint`` and
+        ``validation_fingerprint`` of the data, ``versions``, ``n_epochs`` reached, and ``stopped`` (a callback's
+        reason, or None).
 
     Notes
     -----
@@ -79,8 +80,8 @@ class History(Sequence[dict[str, Any]]):
         return pd.DataFrame(self._rows, columns=self.columns)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return rows and calls as plain values, copied."""
-        return {"rows": copy.deepcopy(self._rows), "calls": copy.deepcopy(self.calls)}
+        """Return rows and calls as plain values, copied; rows of one level, since a closed one no longer changes."""
+        return {"rows": [dict(row) for row in self._rows], "calls": copy.deepcopy(self.calls)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take rows and calls from `state`."""

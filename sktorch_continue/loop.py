@@ -36,7 +36,8 @@ from sktorch_continue.exceptions import NonFiniteLossError
 from sktorch_continue.guards import BufferGuard, WeightGuard
 from sktorch_continue.interrupts import Interrupts
 from sktorch_continue.progress import BegunEpoch
-from sktorch_continue.run import Run, Session
+from sktorch_continue.run import Run
+from sktorch_continue.session import Session
 
 
 def train(run: Run, session: Session) -> None:
@@ -52,8 +53,9 @@ def train(run: Run, session: Session) -> None:
     Whatever ends it, the run stands at its last completed step, and every callback knows of that step. The one
     exception is an error raised inside ``optimizer.step`` itself, which may have moved some of the weights.
     """
-    hooks = Hooks([*run.callbacks.values(), *session.displays])
+    hooks = Hooks([*run.callbacks.values(), *session.watchers])
     run.session = session
+    run.torn = False
     with streams.borrowed(run.device), interrupts.watched() as watch:
         try:
             check_schedule_monitor(run)
@@ -64,6 +66,7 @@ def train(run: Run, session: Session) -> None:
                 train_epoch(run, session, stepper, hooks, watch)
             hooks.call("on_train_end", run)
         except BaseException as error:
+            watch.enter()  # another signal waits until everybody has been told of this one
             for method in hooks.of("on_exception"):
                 try:
                     method(run, error)
@@ -121,12 +124,15 @@ def close_epoch(
     run._row = row
     hooks.call("on_validation_end", run)
     watch.enter()
+    run.torn = True
     row["duration"] = duration()
     run.history.append(row)
     run.progress.n_epochs += 1
+    run.history.calls[-1]["n_epochs"] = run.n_epochs
     run.progress.begun = None
     if run.lr_scheduler is not None and run.specification.lr_scheduler_interval == "epoch":
         step_schedule(run)
+    run.torn = False
     hooks.call("on_epoch_end", run)
     run._row = None
     watch.leave()
@@ -211,6 +217,7 @@ class Stepper:
             else:
                 value = self._backward(inputs, target, weight, check=self._check_finite)
                 self._watch.enter()
+                run.torn = True
                 run.optimizer.step()
         except BaseException:
             self._buffers.put_back()
@@ -224,6 +231,7 @@ class Stepper:
         begun.weight_sum += weight_sum
         if self._schedule is not None:
             self._schedule.step()
+        run.torn = False
         call_each(self._on_end, run)
         self._watch.leave()
 

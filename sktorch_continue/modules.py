@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.specification import Part, label_of
 
 ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -131,7 +134,66 @@ def has_batch_norm(module: nn.Module) -> bool:
 def transient_buffers(module: nn.Module) -> dict[str, torch.Tensor]:
     """Return the buffers that ``state_dict`` leaves out."""
     kept = module.state_dict(keep_vars=True)
-    return {name: buffer for name, buffer in module.named_buffers() if name not in kept}
+    return {plain_name(name): buffer for name, buffer in module.named_buffers() if name not in kept}
+
+
+def plain_name(name: str) -> str:
+    """Return the name a tensor has in the module that was given to ``torch.compile``."""
+    return re.sub(r"(^|\.)_orig_mod\.", r"\1", name)
+
+
+def state_of(module: nn.Module) -> dict[str, Any]:
+    """Return the module's state dictionary; what ``torch.compile`` wraps goes by its plain names."""
+    state = module.state_dict()
+    if all(name == plain_name(name) for name in state):
+        return state
+    return OrderedDict((plain_name(name), value) for name, value in state.items())
+
+
+def load_state(module: nn.Module, state: dict[str, Any]) -> None:
+    """Load what :func:`state_of` returned into a module, wrapped the same way or not.
+
+    Raises
+    ------
+    ContinuationError
+        If the state is that of another architecture, naming the differences.
+    """
+    different = _differences(module, state)
+    if different:
+        raise ContinuationError(
+            f"the run's module is of another architecture than {label_of(module)} here: {'; '.join(different[:5])}"
+            + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
+        )
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        given = state.get(plain_name(name))
+        if given is not None and given.dtype != tensor.dtype and not is_lazy(tensor):
+            tensor.data = tensor.data.to(given.dtype)  # torch's default dtype may be another one by now
+    names = {plain_name(name): name for name in module.state_dict()}
+    if any(name != plain for plain, name in names.items()):
+        state = OrderedDict((names.get(name, name), value) for name, value in state.items())
+    module.load_state_dict(state)
+
+
+def alias(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Let parameters and buffers use the memory of the tensors in `state`, tied ones still tied."""
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        given = state.get(plain_name(name))
+        if given is not None and given.shape == tensor.shape and given.dtype == tensor.dtype:
+            tensor.data = given
+
+
+def _differences(module: nn.Module, state: dict[str, Any]) -> list[str]:
+    """Return where the tensors of a module differ from those of a state dictionary in name or shape."""
+    here = {n: v for n, v in state_of(module).items() if isinstance(v, torch.Tensor) and not is_lazy(v)}
+    lazy = {n for n, v in state_of(module).items() if isinstance(v, torch.Tensor) and is_lazy(v)}
+    there = {n: v for n, v in state.items() if isinstance(v, torch.Tensor) and n not in lazy}
+    found = [f"{name} is in the run only" for name in there if name not in here]
+    found += [f"{name} is in the module only" for name in here if name not in there]
+    return found + [
+        f"{name} is {tuple(there[name].shape)} in the run and {tuple(tensor.shape)} here"
+        for name, tensor in here.items()
+        if name in there and tensor.shape != there[name].shape
+    ]
 
 
 def describe_shape_error(module: nn.Module, shape: tuple[int, ...], expected: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import secrets
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -15,100 +15,14 @@ from torch.optim import Optimizer
 
 from sktorch_continue import modules, optimizers, schedules, streams
 from sktorch_continue.callbacks import Callback
-from sktorch_continue.criteria import Objective, build_criterion
-from sktorch_continue.data import Dataset, HeldOut
+from sktorch_continue.criteria import build_criterion
+from sktorch_continue.data import HeldOut
 from sktorch_continue.data.dataset import Precision
 from sktorch_continue.data.inputs import Batch
 from sktorch_continue.history import History
 from sktorch_continue.progress import Progress
+from sktorch_continue.session import Facts, Session
 from sktorch_continue.specification import Specification
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the first data told; a module is built from it again after a pickle.
-
-    Attributes
-    ----------
-    n_features_in : int
-        Columns of X (values per row over all inputs when X is a mapping).
-    row_shapes : dict of str to list of int
-        Shape of a row of every input.
-    kind, n_outputs : str, int
-        Of the objective.
-    dtype : str
-        Precision of X, taken by the built-in module: ``"float32"`` or ``"float64"``.
-    flat : bool
-        Whether the module returns (n,) instead of (n, 1).
-    """
-
-    n_features_in: int
-    row_shapes: dict[str, list[int]]
-    kind: str
-    n_outputs: int
-    dtype: str
-    flat: bool = False
-
-    @property
-    def objective(self) -> Objective:
-        """What the criterion is told."""
-        return Objective(self.kind, self.n_outputs)
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """Arguments offered to a module's constructor."""
-        sizes: dict[str, Any] = {"n_features_in": self.n_features_in, "n_outputs": self.n_outputs}
-        return sizes
-
-
-@dataclass
-class Session:
-    """What one call brings to a run and takes away again.
-
-    Attributes
-    ----------
-    train, valid : Dataset
-        Rows to train on, and to validate on (or None).
-    batch_size : int
-        Rows per step.
-    shuffle, drop_last, check_finite, compile : bool
-        As the parameters of the estimator.
-    fingerprint : str
-        Of the training rows in the order they were given, and of their weights.
-    estimator : object
-        A scikit-learn view of the run with its current weights, for scorers.
-    scoring_rows : callable
-        ``scoring_rows("train" | "valid") -> (X, y)`` in the caller's own form.
-    displays : list of Callback
-        Watch the call without being part of the run.
-    """
-
-    train: Dataset
-    valid: Dataset | None
-    batch_size: int
-    shuffle: bool
-    drop_last: bool
-    check_finite: bool
-    compile: bool
-    fingerprint: str
-    estimator: Any
-    scoring_rows: Callable[[str], tuple[Any, Any]]
-    displays: list[Callback]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows an epoch trains on."""
-        n = len(self.train)
-        return n - n % self.batch_size if self.drop_last else n
-
-    @property
-    def n_batches(self) -> int:
-        """Steps in an epoch."""
-        return -(-self.n_rows // self.batch_size)
-
-    def epoch_key(self, seed: int) -> str:
-        """Return what a position in an epoch refers to; an epoch that was cut goes on only under the same key."""
-        return f"{self.fingerprint}/{seed}/{self.shuffle}/{self.n_rows}"
 
 
 class Run:
@@ -124,6 +38,15 @@ class Run:
         Of all random streams.
     device : torch.device
         Where to train.
+
+    Attributes
+    ----------
+    id : str
+        Tells runs apart, copies of one run excepted; drawn at random, it decides nothing that is trained.
+    torn : bool
+        Whether a step or the end of an epoch has begun and is not counted yet: no place a run can be resumed from.
+    aliased : bool
+        Whether the weights lie in memory of somebody else, such as a mapped file.
     """
 
     module: nn.Module
@@ -132,6 +55,7 @@ class Run:
     lr_scheduler: Any
 
     def __init__(self, specification: Specification, facts: Facts, seed: int, device: torch.device) -> None:
+        self.id = secrets.token_hex(8)
         self.specification = specification
         self.facts = facts
         self.seed = seed
@@ -146,6 +70,8 @@ class Run:
         self.lr_scheduler = None
         self.schedule_plan: dict[str, int] = {}
         self.session: Session | None = None
+        self.torn = False
+        self.aliased = False
         self._row: dict[str, Any] | None = None
 
     # ---- building -------------------------------------------------------------------------------------------------
@@ -220,6 +146,8 @@ class Run:
     def stop(self, reason: str) -> None:
         """End training at the next boundary between steps; `reason` goes into the record of the call."""
         self.progress.stopped = str(reason)
+        if self.session is not None:
+            self.history.calls[-1]["stopped"] = self.progress.stopped
 
     def record(self, name: str, value: Any) -> None:
         """Put a value into the history's row of this epoch, at ``on_validation_end`` or ``on_epoch_end``.
@@ -277,7 +205,7 @@ class Run:
 
     def keep_best(self) -> None:
         """Keep a copy of the module's weights and buffers as they are now; ``predict`` uses them from now on."""
-        self.best = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
+        self.best = {name: tensor.detach().clone() for name, tensor in modules.state_of(self.module).items()}
         self.__dict__.pop("_best_module", None)
 
     def drop_best(self) -> None:
@@ -295,7 +223,8 @@ class Run:
     @cached_property
     def _best_module(self) -> nn.Module:
         module = copy.deepcopy(self.module)
-        module.load_state_dict(self.best or {})
+        modules.load_state(module, self.best or {})
+        modules.alias(module, self.best or {})  # one copy of the best weights is enough
         return module
 
     def predictor(self, *, newest: bool = False) -> nn.Module:
@@ -313,54 +242,12 @@ class Run:
             for layer, mode in modes:
                 layer.training = mode
 
-    # ---- undoing --------------------------------------------------------------------------------------------------
-
-    def bookmark(self) -> Callable[[], None]:
-        """Return a function that undoes everything but completed steps.
-
-        No tensor is copied: until a step is taken, weights and moments are as they were, and only what surrounds
-        them (parts, rates, callbacks, counters, records) can have changed.
-        """
-        device = self.device
-        attributes = {
-            name: vars(self)[name]
-            for name in ("specification", "optimizer", "criterion", "lr_scheduler", "schedule_plan", "seed", "best")
-        }
-        callbacks = [(name, callback, callback.state_dict()) for name, callback in self.callbacks.items()]
-        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        moments = {parameter: set(state) for parameter, state in self.optimizer.state.items()}
-        schedule = None if self.lr_scheduler is None else copy.deepcopy(self.lr_scheduler.state_dict())
-        progress, held_out = self.progress.state_dict(), self.held_out.state_dict()
-        n_calls = len(self.history.calls)
-        gradients = [p.requires_grad for p in self.module.parameters()]
-
-        def undo() -> None:
-            vars(self).update(attributes)
-            vars(self).pop("parameters", None)
-            self.callbacks = {name: callback for name, callback, _ in callbacks}
-            for _, callback, state in callbacks:
-                callback.load_state_dict(state)
-            for group, kept in zip(self.optimizer.param_groups, groups, strict=True):
-                parameters = group["params"]
-                group.clear()
-                group.update(kept, params=parameters)
-            for parameter in list(self.optimizer.state):
-                for name in set(self.optimizer.state[parameter]) - moments.get(parameter, set()):
-                    del self.optimizer.state[parameter][name]
-                if parameter not in moments:
-                    del self.optimizer.state[parameter]
-            if schedule is not None:
-                self.lr_scheduler.load_state_dict(schedule)
-            self.progress.load_state_dict(progress)
-            self.held_out.load_state_dict(held_out)
-            del self.history.calls[n_calls:]
-            for parameter, wanted in zip(self.module.parameters(), gradients, strict=True):
-                parameter.requires_grad_(wanted)
-            self.to(device)
-
-        return undo
-
     # ---- state ----------------------------------------------------------------------------------------------------
+
+    @property
+    def can_train(self) -> bool:
+        """Whether there is an optimizer; a run that was exported for serving has none."""
+        return hasattr(self, "optimizer")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the run as one dictionary of tensors and plain values.
@@ -368,12 +255,13 @@ class Run:
         Tensors of module and optimizer are the living ones, as in torch: copy what is to outlast the next step.
         """
         return {
-            "module": self.module.state_dict(),
+            "id": self.id,
+            "module": modules.state_of(self.module),
             "criterion": self.criterion.state_dict(),
             "transient": modules.transient_buffers(self.module),
-            "frozen": [name for name, p in self.module.named_parameters() if not p.requires_grad],
+            "frozen": [modules.plain_name(n) for n, p in self.module.named_parameters() if not p.requires_grad],
             "best": self.best,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict() if self.can_train else None,
             "lr_scheduler": self.lr_scheduler
             and {"plan": dict(self.schedule_plan), "state": self.lr_scheduler.state_dict()},
             "callbacks": {
@@ -388,27 +276,48 @@ class Run:
             "specification": self.specification.describe(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Build every part from the specification and give it its state; the order matters (see ``schedules``)."""
+    def load_state_dict(self, state: dict[str, Any], *, alias: bool = False) -> None:
+        """Build every part from the specification and give it its state; the order matters (see ``schedules``).
+
+        Parameters
+        ----------
+        state : dict
+            From :meth:`state_dict`. Callbacks are matched by name; one that has no state there starts anew.
+        alias : bool, default=False
+            Let the module use the memory of the tensors in `state` until it is trained, instead of a copy.
+        """
         with streams.borrowed(self.device):
             self.build_network()
-            self.module.load_state_dict(state["module"])
+            modules.load_state(self.module, state["module"])
             self.criterion.load_state_dict(state["criterion"])
             self.schedule_plan = dict(state["lr_scheduler"]["plan"]) if state["lr_scheduler"] else {}
-            self.build_optimizer()
-            self.build_schedule()
+            if state["optimizer"] is not None:
+                self.build_optimizer()
+                self.build_schedule()
         buffers = modules.transient_buffers(self.module)
         for name, tensor in state["transient"].items():
             buffers[name].copy_(tensor)
         for name, parameter in self.module.named_parameters():
-            parameter.requires_grad_(name not in state["frozen"])
-        optimizers.load_exact(self.optimizer, state["optimizer"])
+            parameter.requires_grad_(modules.plain_name(name) not in state["frozen"])
+        if self.can_train:
+            optimizers.load_exact(self.optimizer, state["optimizer"])
         if self.lr_scheduler is not None:
             schedules.load_schedule(self.lr_scheduler, state["lr_scheduler"]["state"])
         for name, callback in self.callbacks.items():
-            callback.load_state_dict(state["callbacks"][name]["state"])
-        self.best = state["best"] and {name: t.to(self.device, copy=True) for name, t in state["best"].items()}
+            if name in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][name]["state"])
+        self.best = state["best"] and {n: t.to(self.device, copy=not alias) for n, t in state["best"].items()}
         self.history.load_state_dict(state["history"])
         self.progress.load_state_dict(state["progress"])
-        self.seed = state["seed"]
+        self.id, self.seed = state["id"], state["seed"]
         self.held_out.load_state_dict(state["held_out"])
+        self.aliased = alias and self.device.type == "cpu"
+        if self.aliased:
+            modules.alias(self.module, state["module"])
+
+    def own_weights(self) -> None:
+        """Copy weights that lie in memory of somebody else, before they are trained: bits depend on alignment."""
+        if self.aliased:
+            modules.alias(self.module, {name: t.clone() for name, t in modules.state_of(self.module).items()})
+            self.best = self.best and {name: tensor.clone() for name, tensor in self.best.items()}
+            self.aliased = False

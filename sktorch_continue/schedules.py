@@ -118,6 +118,8 @@ WAYS_OUT = {
     "fit": "leave its horizon out and it is filled in, or make it longer",
     "continue_fit": "set lr_scheduler_on_continue='extend' (its horizon becomes epochs so far + epochs of this call) "
     "or 'restart' (a new schedule for this call), or train fewer epochs",
+    "resume_fit": "leave max_epochs as it was, or set lr_scheduler_on_continue='extend' or 'restart' for the epochs "
+    "that are added",
     "partial_fit": "give it a longer horizon at the first pass, or call continue_fit with "
     "lr_scheduler_on_continue='extend' or 'restart'",
 }

@@ -219,6 +219,25 @@ def describe(value: Any, _depth: int = 0) -> Description:
     return {"class": _qualified(type(value)), "content": _describe_content(value, deeper)}
 
 
+def same_architecture(before: Any, now: Any) -> bool:
+    """Tell whether two descriptions of a module mean one architecture.
+
+    The file a class stands in does not matter (a script is ``__main__`` to itself), nor do the weights of an instance:
+    the run brings its own.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        ignored = {"weights"} if "repr" in before else set()
+        names = {*before, *now} - ignored
+        return all(same_architecture(before.get(name), now.get(name)) for name in names)
+    if isinstance(before, str) and isinstance(now, str):
+        return before == now or _of_script(before, now) or _of_script(now, before)
+    return bool(before == now)
+
+
+def _of_script(one: str, other: str) -> bool:
+    return one.startswith("__main__.") and other.rpartition(".")[2] == one.rpartition(".")[2]
+
+
 def _describe_content(value: Any, deeper: Callable[[Any], Description]) -> Description:
     attributes = getattr(value, "__dict__", None)
     if attributes:

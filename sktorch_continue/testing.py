@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from sktorch_continue.callbacks import Callback
+from sktorch_continue.callbacks import Callback, Checkpoint
 
 WALL_CLOCK = ("duration", "started")
 
@@ -107,10 +107,14 @@ def run_state(estimator: Any) -> dict[str, Any]:
     """Return a copy of everything a fitted estimator's run holds, for :func:`first_difference`.
 
     Records of calls, the call numbers in the history and the count of calls are left out: they say how a run was
-    cut, not where it stands.
+    cut, not where it stands. So are the name of the run, and the folder a :class:`Checkpoint` stores it in.
     """
     state = copy.deepcopy(estimator._run.state_dict())
     state.pop("specification")
+    state.pop("id")
+    for callback in state["callbacks"].values():
+        if callback["class"] == Checkpoint.__qualname__:
+            callback["state"].pop("folder")
     for row in state["history"]["rows"]:
         row.pop("call")
     state["history"].pop("calls")

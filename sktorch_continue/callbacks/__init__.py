@@ -1,6 +1,7 @@
 """Callbacks: parts of a run that watch it, score it and decide when it ends."""
 
 from sktorch_continue.callbacks.base import HOOKS, Callback
+from sktorch_continue.callbacks.checkpoint import Checkpoint
 from sktorch_continue.callbacks.early_stopping import EarlyStopping
 from sktorch_continue.callbacks.epoch_scoring import EpochScoring
 from sktorch_continue.callbacks.freeze import Freeze, Unfreeze
@@ -10,6 +11,7 @@ from sktorch_continue.callbacks.print_log import PrintLog
 __all__ = [
     "HOOKS",
     "Callback",
+    "Checkpoint",
     "EarlyStopping",
     "EpochScoring",
     "Freeze",

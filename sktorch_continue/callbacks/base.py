@@ -40,9 +40,12 @@ class Callback:
     columns : tuple of str or None
         Columns of the history it records, where that is known beforehand; a misspelled ``monitor`` is then refused
         before the first step. None, the default, means any.
+    runs_last : bool
+        Whether its hooks are called after those of the others, wherever it stands in the list: it sees what they did.
     """
 
     columns: tuple[str, ...] | None = None
+    runs_last: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 from sktorch_continue.callbacks.base import Callback
-
-MODES = ("auto", "min", "max")
+from sktorch_continue.callbacks.monitor import check_mode, gain
 
 
 class EarlyStopping(Callback):
@@ -49,8 +48,7 @@ class EarlyStopping(Callback):
         restore_best: bool = False,
         mode: str = "auto",
     ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"mode={mode!r} is none of {MODES}")
+        check_mode(mode)
         if patience < 1 or min_delta < 0:
             raise ValueError(f"patience={patience} must be at least 1 and min_delta={min_delta} at least 0")
         self.monitor = monitor
@@ -91,6 +89,4 @@ class EarlyStopping(Callback):
             return False
         if math.isnan(self.best_score):
             return True
-        smaller = self.mode == "min" or (self.mode == "auto" and self.monitor.endswith(("loss", "error")))
-        gain = self.best_score - value if smaller else value - self.best_score
-        return gain > self.min_delta
+        return gain(value, self.best_score, self.monitor, self.mode) > self.min_delta

@@ -14,11 +14,11 @@ class Hooks:
     Parameters
     ----------
     callbacks : iterable of Callback
-        In the order they are to be called.
+        In the order they are to be called; those that run last are called after the others.
     """
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
-        callbacks = list(callbacks)
+        callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
         self._methods: dict[str, list[Callable[..., None]]] = {
             hook: [getattr(callback, hook) for callback in callbacks if overrides(callback, hook)] for hook in HOOKS
         }

@@ -13,8 +13,9 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 
 from sktorch_continue.continuation.job import Job
-from sktorch_continue.continuation.together import become, continued_copies
+from sktorch_continue.continuation.together import continued_copies
 from sktorch_continue.continuation.verbs import advance, members
+from sktorch_continue.estimators.storage import become
 from sktorch_continue.exceptions import ContinuationError
 
 

@@ -21,8 +21,8 @@ from typing import Any
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from sktorch_continue.continuation.job import Job
-from sktorch_continue.continuation.together import become
 from sktorch_continue.continuation.verbs import advance, budget_of
+from sktorch_continue.estimators.storage import become
 
 
 @advance.register(object)

@@ -18,8 +18,8 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sktorch_continue.continuation.job import Job, routing_enabled
 from sktorch_continue.continuation.outputs import ROUNDING, relative_change
-from sktorch_continue.continuation.together import become
 from sktorch_continue.continuation.verbs import advance, check_modes, members
+from sktorch_continue.estimators.storage import become
 from sktorch_continue.exceptions import DataDriftWarning, warn
 
 COMPARED_ROWS = 256

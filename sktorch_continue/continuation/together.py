@@ -11,6 +11,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sktorch_continue.continuation.job import Job
 from sktorch_continue.continuation.verbs import advance, is_continuable
+from sktorch_continue.estimators.storage import become
 from sktorch_continue.exceptions import warn
 
 
@@ -52,13 +53,6 @@ def continued_copies(owner: Any, members: Mapping[str, Any], jobs: Mapping[str, 
         )
         raise
     return done
-
-
-def become(estimator: Any, other: Any) -> None:
-    """Let an estimator hold what another one holds; references to it stay good."""
-    held = dict(vars(other))
-    vars(estimator).clear()
-    vars(estimator).update(held)
 
 
 def _continued_copy(owner: str, name: str, member: Any, job: Job) -> Any:

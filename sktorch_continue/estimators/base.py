@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
 from sktorch_continue.estimators.parameters import make_specification
+from sktorch_continue.estimators.resume import resume
 from sktorch_continue.estimators.storage import StoredRun
 from sktorch_continue.estimators.verbs import Call, carry_out
 from sktorch_continue.exceptions import ContinuationError
@@ -34,7 +36,7 @@ class TorchEstimator(StoredRun):
 
     _stratify: bool
     _target: ClassTarget | RealTarget
-    _run: Run
+    _target_kind: type[ClassTarget] | type[RealTarget]
     _newest = False
 
     def __init__(
@@ -165,6 +167,56 @@ class TorchEstimator(StoredRun):
         carry_out(self, Call("continue_fit", X, y, asked, sample_weight, X_val, y_val, sample_weight_val))
         return self
 
+    def resume_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Finish the run that was interrupted; start it when there is none, and do nothing when it is finished.
+
+        One script serves the first start and every restart: the run goes on at the very step, from memory or from its
+        newest sound checkpoint, to the total it was started for, or to ``max_epochs`` where that is larger by now.
+
+        Parameters
+        ----------
+        X, y, sample_weight, X_val, y_val, sample_weight_val : as in :meth:`fit`
+            The same rows in the same order as when the run was interrupted.
+        path : path-like, optional
+            Run folder, or a single checkpoint to go on from. By default the folder of the :class:`Checkpoint` among the
+            callbacks, if there is one. Where there is none, the run is stored in the folder `path` as it trains.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ContinuationError
+            If data, architecture, split, optimizer or other parameters that decide what is trained differ from those of
+            the interrupted run; nothing was changed.
+        CheckpointError, CorruptCheckpointError
+            If another process is training this run, or there are checkpoints and none can be read.
+
+        Warns
+        -----
+        ContinuationWarning
+            Where damaged checkpoints were passed over.
+
+        Notes
+        -----
+        A run that a callback stopped is finished. While training, SIGTERM (which clusters send before they kill) ends
+        the process with exit status 143 once a checkpoint is written; Ctrl-C is raised as usual.
+        """
+        call = Call("resume_fit", X, y, self.max_epochs, sample_weight, X_val, y_val, sample_weight_val)
+        resume(self, call, path)
+        return self
+
     # ---- predictions ----------------------------------------------------------------------------------------------
 
     def _outputs(self, X: Any) -> torch.Tensor:
@@ -209,7 +261,10 @@ class TorchEstimator(StoredRun):
     @property
     def optimizer_(self) -> Optimizer:
         """The optimizer, with its moments."""
-        return self._fitted("optimizer_").optimizer
+        run = self._fitted("optimizer_")
+        if not run.can_train:
+            raise AttributeError(f"this {type(self).__name__} was exported for serving and has no optimizer_")
+        return run.optimizer
 
     @property
     def lr_scheduler_(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from sklearn.utils.validation import _check_sample_weight
 
 from sktorch_continue import modules
+from sktorch_continue.callbacks import Checkpoint
 from sktorch_continue.data import Dataset, Inputs, check_inputs
 from sktorch_continue.data.dataset import check_weights
 from sktorch_continue.data.inputs import as_tensor
@@ -67,14 +68,20 @@ class Call:
 
     Attributes
     ----------
-    verb : {"fit", "continue_fit", "partial_fit"}
+    verb : {"fit", "continue_fit", "partial_fit", "resume_fit"}
         For the record.
     X, y, sample_weight, X_val, y_val, sample_weight_val : object
         As given.
     max_epochs : int
-        Epochs of this call, not yet checked.
+        Epochs of this call, not yet checked; of ``resume_fit`` the total.
     classes : array-like or None
         For the first ``partial_fit`` of a classifier.
+    source : object or None
+        The estimator with the run to go on with, where it is not the one that is called.
+    checkpoint : Checkpoint or None
+        Stores the run of this call without being part of it.
+    pinned : dict of str to str
+        Folders of the run's Checkpoint callbacks, by name, that were asked for already.
     """
 
     verb: str
@@ -86,6 +93,42 @@ class Call:
     y_val: Any = None
     sample_weight_val: Any = None
     classes: Any = None
+    source: Any = None
+    checkpoint: Checkpoint | None = None
+    pinned: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Intent:
+    """What a call is to do, its parameters checked.
+
+    Attributes
+    ----------
+    verb : str
+        Of the call.
+    fresh : bool
+        Whether a new run begins.
+    epochs : int
+        To train.
+    params : dict
+        From ``get_params(deep=False)``.
+    device : torch.device
+        To train on.
+    weighted : bool
+        Whether a loss per sample is needed.
+    """
+
+    verb: str
+    fresh: bool
+    epochs: int
+    params: dict[str, Any]
+    device: torch.device
+    weighted: bool = False
+
+    @property
+    def resumes(self) -> bool:
+        """Whether an interrupted run is to be finished."""
+        return self.verb == "resume_fit" and not self.fresh
 
 
 def check_rows(draft: Any, call: Call, *, fresh: bool) -> Rows:

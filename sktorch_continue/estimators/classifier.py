@@ -121,6 +121,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
 
     _stratify = True
     _target: ClassTarget
+    _target_kind = ClassTarget
 
     def __init__(
         self,

@@ -110,6 +110,7 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
 
     _stratify = False
     _target: RealTarget
+    _target_kind = RealTarget
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train exactly one pass over the given rows, starting a run if there is none.

@@ -11,19 +11,24 @@ import torch
 from sklearn.utils import _safe_indexing
 
 from sktorch_continue.callbacks import PrintLog
+from sktorch_continue.data import Dataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
-from sktorch_continue.estimators.call import Call, Rows
+from sktorch_continue.estimators.call import Call, Intent, Rows
+from sktorch_continue.estimators.portable import contents
 from sktorch_continue.estimators.storage import sharing_copy
-from sktorch_continue.run import Run, Session
+from sktorch_continue.run import Run
+from sktorch_continue.session import Session
 
 
-def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, validation: Rows | None) -> Session:
+def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation: Rows | None) -> Session:
     """Choose training and validation rows, holding out new ones where the run must."""
     run: Run = draft._run
+    params = intent.params
     identities = RowIdentities(rows.inputs, rows.encoded)
     fraction = None if validation is not None else params["validation_fraction"]
     held = run.held_out.mask(identities)
-    if fraction is not None and call.verb != "partial_fit" and run.held_out.must_draw(held, fraction):
+    may_draw = intent.verb != "partial_fit" and not intent.resumes
+    if fraction is not None and may_draw and run.held_out.must_draw(held, fraction):
         held = run.held_out.draw(
             identities,
             held,
@@ -39,7 +44,7 @@ def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, val
             f"none of the {rows.inputs.n_rows} rows is left to train on: {int(held.sum())} are held out for validation "
             "for good, the others have weight zero"
         )
-    valid = None
+    valid: Dataset | None = None
     if validation is not None:
         valid = validation.dataset(run, training=False)
     elif fraction is not None:
@@ -59,13 +64,25 @@ def open_session(draft: Any, call: Call, params: dict[str, Any], rows: Rows, val
         drop_last=bool(params["drop_last"]),
         check_finite=bool(params["check_finite"]),
         compile=bool(params["compile"]),
-        fingerprint=fingerprint(
-            identities.hashes if train.rows is None else identities.hashes[train.rows.numpy()], rows.weight
-        ),
+        fingerprint=_fingerprint(identities, train, rows.weight),
+        validation_fingerprint=_validation_fingerprint(identities, valid, validation),
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
-        displays=[PrintLog()] if params["verbose"] else [],
+        contents=lambda: contents(draft),
+        watchers=[*([PrintLog()] if params["verbose"] else []), *([call.checkpoint] if call.checkpoint else [])],
     )
+
+
+def _fingerprint(identities: RowIdentities, chosen: Dataset, weight: np.ndarray | None) -> str:
+    return fingerprint(identities.hashes if chosen.rows is None else identities.hashes[chosen.rows.numpy()], weight)
+
+
+def _validation_fingerprint(identities: RowIdentities, valid: Dataset | None, given: Rows | None) -> str | None:
+    if valid is None:
+        return None
+    if given is None:
+        return _fingerprint(identities, valid, None)
+    return _fingerprint(RowIdentities(given.inputs, given.encoded), valid, given.weight)
 
 
 def _scoring_view(draft: Any) -> Any:

@@ -11,14 +11,13 @@ import torch
 
 from sktorch_continue import modules, streams
 from sktorch_continue.criteria import BatchLoss
-from sktorch_continue.estimators.call import Rows
-from sktorch_continue.run import Facts, Run, Session
+from sktorch_continue.estimators.call import Intent, Rows
+from sktorch_continue.run import Run
+from sktorch_continue.session import Facts, Session
 from sktorch_continue.specification import Specification, signature_of
 
 
-def new_run(
-    draft: Any, specification: Specification, rows: Rows, device: torch.device, random_state: Any, *, weighted: bool
-) -> Run:
+def new_run(draft: Any, specification: Specification, rows: Rows, intent: Intent) -> Run:
     """Build a run for these rows, and try its module and criterion on two of them."""
     objective = draft._objective(specification)
     facts = Facts(
@@ -34,10 +33,10 @@ def new_run(
             f"the built-in MLP takes one X of shape (n_samples, n_features), but rows have shapes {facts.row_shapes}; "
             "give a module for this data"
         )
-    run = Run(specification, facts, streams.draw_seed(random_state), device)
-    with streams.borrowed(device):
+    run = Run(specification, facts, streams.draw_seed(intent.params["random_state"]), intent.device)
+    with streams.borrowed(intent.device):
         run.build_network()
-        run.facts = replace(facts, flat=try_forward(run, rows, weighted=weighted))
+        run.facts = replace(facts, flat=try_forward(run, rows, weighted=intent.weighted))
         run.build_optimizer()
     return run
 

@@ -1,19 +1,32 @@
-"""What pickle, joblib and copy see: parameters, fitted names and the run's state dictionary."""
+"""What pickle, joblib, copy and checkpoints see: parameters, fitted names and the run's state dictionary."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from sklearn.utils.validation import check_is_fitted
 
+from sktorch_continue import checkpoint
 from sktorch_continue.estimators.parameters import DoubleUnderscoreParameters
-from sktorch_continue.exceptions import warn
-from sktorch_continue.run import Facts, Run
+from sktorch_continue.estimators.portable import contents, rebuilt, restored
+from sktorch_continue.estimators.tensors import StoredTensor, detached, each
+from sktorch_continue.exceptions import CheckpointError, warn
+from sktorch_continue.history import History
+from sktorch_continue.run import Run
+from sktorch_continue.session import Facts
 
 
 class StoredRun(DoubleUnderscoreParameters):
-    """Carries the run through pickle as its state dictionary, and builds it again from there."""
+    """Carries the run through pickle and checkpoints as its state dictionary, and builds it again from there."""
+
+    _run: Run
+
+    # ---- pickle and joblib ----------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         attributes: dict[str, Any] = dict(super().__getstate__())
@@ -22,18 +35,143 @@ class StoredRun(DoubleUnderscoreParameters):
             attributes["_run"] = {
                 "specification": run.specification,
                 "device": str(run.device),
-                "state": to_cpu(run.state_dict()),
+                "state": each(detached(run.state_dict()), torch.Tensor, StoredTensor),
             }
         return attributes
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         stored = attributes.get("_run")
         if stored is not None:
-            state = stored["state"]
-            run = Run(stored["specification"], Facts(**state["facts"]), state["seed"], _available(stored["device"]))
-            run.load_state_dict(state)
+            mapped: list[bool] = []
+
+            def tensor_of(stored_tensor: StoredTensor) -> torch.Tensor:
+                mapped.append(stored_tensor.is_mapped)
+                return stored_tensor.tensor()
+
+            state = each(stored["state"], StoredTensor, tensor_of)
+            device = _available(stored["device"])
+            if str(device) != stored["device"]:
+                attributes = {**attributes, "device": str(device)}
+            run = Run(stored["specification"], Facts(**state["facts"]), state["seed"], device)
+            run.load_state_dict(state, alias=any(mapped))
             attributes = {**attributes, "_run": run}
         super().__setstate__(attributes)
+
+    # ---- checkpoints ----------------------------------------------------------------------------------------------
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write the run and the parameters into a folder, whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            Folder to become the checkpoint; an older checkpoint there is replaced. Missing parents are made.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no run yet.
+        CheckpointError
+            If it cannot be written; an older checkpoint at `path` is as it was.
+
+        See Also
+        --------
+        sktorch_continue.Checkpoint : Writes checkpoints while the run trains.
+        """
+        check_is_fitted(self)
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"the folder for checkpoint {path} cannot be made: {error}") from error
+        checkpoint.write_checkpoint(Path(os.path.abspath(path)), contents(self))
+
+    def load_checkpoint(self, path: str | os.PathLike[str]) -> Self:
+        """Replace the run of this estimator with that of a checkpoint; its parameters stay.
+
+        What a parameter that differs from the checkpoint's does is decided by the next call, as if it had been changed
+        between two calls.
+
+        Parameters
+        ----------
+        path : path-like
+            A checkpoint, or a run folder: its newest sound checkpoint.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ContinuationError
+            If the run has another architecture or kind of estimator; nothing was changed.
+        CheckpointError, CorruptCheckpointError
+            If there is no checkpoint that can be read; nothing was changed.
+
+        Warns
+        -----
+        ContinuationWarning
+            Where damaged checkpoints of a run folder were passed over, or callbacks are dropped.
+        """
+        become(self, restored(self, _read(path)))
+        return self
+
+    @classmethod
+    def from_checkpoint(cls, path: str | os.PathLike[str], *, trusted: Iterable[Any] = (), **params: Any) -> Self:
+        """Return a fitted estimator from a checkpoint. No code is run and nothing is imported that the file names.
+
+        Parameters
+        ----------
+        path : path-like
+            A checkpoint, or a run folder: its newest sound checkpoint.
+        trusted : iterable of class, function or str
+            What names in the file may stand for, beyond modules, optimizers and schedules of torch, functions of
+            ``torch.nn.functional``, and this package. A str is the full name of something importable.
+        **params
+            Parameters to use instead of the stored ones; such as were no plain value (a module instance, a lambda) have
+            to be given.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        CheckpointError, CorruptCheckpointError, ContinuationError
+            As :meth:`load_checkpoint`, and for a name that is not trusted.
+        """
+        stored = _read(path)
+        return restored(rebuilt(cls, stored, params, trusted), stored)
+
+    # ---- serving --------------------------------------------------------------------------------------------------
+
+    def export(self) -> Self:
+        """Return a copy for serving: the weights ``predict`` uses, without optimizer, schedule, callbacks and history.
+
+        Its pickle has about the size of the weights. It predicts, clones and can be saved; it cannot be continued.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no run yet.
+        """
+        check_is_fitted(self)
+        run = self._run
+        state = run.state_dict()
+        state = {**state, "module": state["best"] or state["module"], "best": None}
+        state |= {"optimizer": None, "lr_scheduler": None, "callbacks": {}, "history": History().state_dict()}
+        served = Run(run.specification, run.facts, run.seed, run.device)
+        served.callbacks = {}
+        served.load_state_dict(copy.deepcopy({**state, "held_out": served.held_out.state_dict()}))
+        exported = sharing_copy(self)
+        exported._run = served
+        return exported
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    found = checkpoint.read_newest(path, warn)
+    if found is None:
+        raise CheckpointError(f"there is no checkpoint at {os.fspath(path)!r}")
+    return found[1]
 
 
 def sharing_copy(estimator: Any) -> Any:
@@ -43,18 +181,11 @@ def sharing_copy(estimator: Any) -> Any:
     return shared
 
 
-def to_cpu(value: Any) -> Any:
-    """Return nested dictionaries and lists with every tensor detached and on the CPU."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
-    if isinstance(value, dict):
-        moved = copy.copy(value)  # a schedule keeps its milestones in a Counter
-        for key, item in value.items():
-            moved[key] = to_cpu(item)
-        return moved
-    if isinstance(value, list | tuple):
-        return type(value)(to_cpu(item) for item in value)
-    return value
+def become(estimator: Any, draft: Any) -> None:
+    """Let an estimator be what its draft is."""
+    for name in set(vars(estimator)) - set(vars(draft)):
+        delattr(estimator, name)
+    vars(estimator).update(vars(draft))
 
 
 def _available(name: str) -> torch.device:
@@ -62,6 +193,6 @@ def _available(name: str) -> torch.device:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
-        warn(f"the estimator was trained on {name}, which this machine lacks; it is loaded to the CPU")
+        warn(f"the estimator was trained on {name}, which this machine lacks; its device is 'cpu' now")
         return torch.device("cpu")
     return device

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import datetime
-import functools
-import platform
 from dataclasses import replace
 from typing import Any
 
-import joblib
-import numpy as np
-import scipy
-import sklearn
-import torch
-
 from sktorch_continue import changes, loop, schedules, streams
-from sktorch_continue.estimators.call import Call, Rows, check_rows, check_validation
+from sktorch_continue.estimators.call import Call, Intent, Rows, check_rows, check_validation
 from sktorch_continue.estimators.parameters import check_device, check_epochs, check_parameters
 from sktorch_continue.estimators.session import open_session
 from sktorch_continue.estimators.start import check_batches, new_run, try_forward
-from sktorch_continue.estimators.storage import sharing_copy
+from sktorch_continue.estimators.storage import become, sharing_copy
 from sktorch_continue.exceptions import ContinuationError
-from sktorch_continue.run import Run, Session
+from sktorch_continue.guards import bookmark
+from sktorch_continue.run import Run
 from sktorch_continue.schedules import Horizon
+from sktorch_continue.session import Session
 from sktorch_continue.specification import Specification
+from sktorch_continue.versions import versions
 
 
 def carry_out(estimator: Any, call: Call) -> None:
@@ -32,47 +27,63 @@ def carry_out(estimator: Any, call: Call) -> None:
     The work is done on a draft. It becomes the estimator once a step is completed; when none could be, a new run
     is forgotten and a run that goes on is put back to where it was.
     """
-    fresh = call.verb == "fit" or not hasattr(estimator, "_run")
-    params = estimator.get_params(deep=False)
-    check_parameters(params)
-    device = check_device(params["device"])
-    epochs = check_epochs(call.max_epochs, 0 if fresh else estimator._run.n_epochs)
-    draft = sharing_copy(estimator)
-    rows = check_rows(draft, call, fresh=fresh)
+    draft = call.source or sharing_copy(estimator)
+    intent = form_intent(draft, call)
+    rows = check_rows(draft, call, fresh=intent.fresh)
     validation = check_validation(draft, call, rows)
-    specification = draft._specification(params)
-    weighted = rows.weighted or (validation is not None and validation.weighted)
-    if fresh:
-        draft._run = new_run(draft, specification, rows, device, params["random_state"], weighted=weighted)
+    intent.weighted = rows.weighted or (validation is not None and validation.weighted)
+    specification = draft._specification(intent.params)
+    if intent.fresh:
+        draft._run = new_run(draft, specification, rows, intent)
     else:
-        refuse(draft, specification, rows)
+        refuse(draft, specification, rows, resumes=intent.resumes)
     run: Run = draft._run
-    undo, n_steps = run.bookmark(), run.n_steps
+    undo, n_steps = bookmark(run), run.n_steps
     try:
-        session = open_session(draft, call, params, rows, validation)
-        start = run.specification if not fresh else None
-        prepare(run, session, rows, specification, params, device, epochs, call.verb, fresh=fresh, weighted=weighted)
-        record = open_record(run, session, call.verb, start)
-        try:
-            loop.train(run, session)
-        finally:
-            record.update(n_epochs=run.n_epochs, stopped=run.progress.stopped)
+        session = open_session(draft, call, intent, rows, validation)
+        if intent.resumes:
+            refuse_other_data(run, session)
+            if intent.epochs == 0:
+                become(estimator, draft)
+                return
+        start = None if intent.fresh else run.specification
+        prepare(run, session, rows, specification, intent)
+        for name, folder in call.pinned.items():
+            run.callbacks[name].folder = folder  # type: ignore[attr-defined]
+        open_record(run, session, call.verb, start)
+        loop.train(run, session)
     except BaseException:
         if run.n_steps > n_steps:
-            _become(estimator, draft)
+            become(estimator, draft)
         else:
             undo()
         raise
-    _become(estimator, draft)
+    become(estimator, draft)
 
 
-def _become(estimator: Any, draft: Any) -> None:
-    for name in set(vars(estimator)) - set(vars(draft)):
-        delattr(estimator, name)
-    vars(estimator).update(vars(draft))
+def form_intent(draft: Any, call: Call) -> Intent:
+    """Check the parameters, and that there is a run that can be trained or that a new one is to be built."""
+    fresh = call.verb == "fit" or not hasattr(draft, "_run")
+    if not fresh and not draft._run.can_train:
+        raise ContinuationError(
+            f"this {type(draft).__name__} was exported for serving and has no optimizer; continue the estimator it was "
+            "exported from, or call fit on clone(estimator) for a new run"
+        )
+    params = draft.get_params(deep=False)
+    check_parameters(params)
+    device = check_device(params["device"])
+    epochs = check_epochs(call.max_epochs, 0 if fresh else draft._run.n_epochs)
+    if call.verb == "resume_fit" and not fresh:
+        epochs = epochs_left(draft._run, epochs)
+    return Intent(call.verb, fresh, epochs, params, device)
 
 
-def refuse(draft: Any, specification: Specification, rows: Rows) -> None:
+def epochs_left(run: Run, total: int) -> int:
+    """Return how many epochs an interrupted run has before it; one that a callback ended is finished."""
+    return 0 if run.progress.stopped is not None else max(run.max_epochs, total) - run.n_epochs
+
+
+def refuse(draft: Any, specification: Specification, rows: Rows, *, resumes: bool) -> None:
     """Refuse data and parameters this run cannot go on with, before anything is changed.
 
     Raises
@@ -85,6 +96,8 @@ def refuse(draft: Any, specification: Specification, rows: Rows) -> None:
     if shapes != run.facts.row_shapes:
         raise ContinuationError(f"rows of X have shapes {shapes}, but this run was fitted on {run.facts.row_shapes}")
     changes.refuse(run, specification)
+    if resumes:
+        changes.refuse_to_resume(run, specification)
     objective = draft._objective(specification)
     if objective != run.facts.objective:
         raise ContinuationError(
@@ -93,45 +106,57 @@ def refuse(draft: Any, specification: Specification, rows: Rows) -> None:
         )
 
 
-def prepare(
-    run: Run,
-    session: Session,
-    rows: Rows,
-    specification: Specification,
-    params: dict[str, Any],
-    device: torch.device,
-    epochs: int,
-    verb: str,
-    *,
-    fresh: bool,
-    weighted: bool,
-) -> None:
+def refuse_other_data(run: Run, session: Session) -> None:
+    """Refuse to resume a run on other rows than those it was interrupted on.
+
+    Raises
+    ------
+    ContinuationError
+        Naming the differences.
+    """
+    before, now = run.history.calls[-1], data_record(session)
+    different = [f"{name} was {before[name]} and is now {now[name]}" for name in now if before[name] != now[name]]
+    if different:
+        raise ContinuationError(
+            f"a run is resumed on the data it was interrupted on: {'; '.join(different)}. Give the same rows in the "
+            "same order, or use continue_fit to train on other ones (load_checkpoint brings a stored run)"
+        )
+
+
+def prepare(run: Run, session: Session, rows: Rows, specification: Specification, intent: Intent) -> None:
     """Bring the run to the start of the call: changes applied, schedule in place, target set."""
     check_batches(run, session)
-    if verb == "partial_fit":
+    if intent.verb == "partial_fit":
         run.progress.begun = None
-    horizon = _horizon(run, session, specification, epochs)
-    if fresh:
-        whole = check_epochs(params["max_epochs"], 0) if verb == "partial_fit" else epochs
+    horizon = _horizon(run, session, specification, intent.epochs)
+    if intent.fresh:
+        whole = check_epochs(intent.params["max_epochs"], 0) if intent.verb == "partial_fit" else intent.epochs
         if specification.lr_scheduler is not None:
             run.schedule_plan = schedules.plan_horizon(specification.lr_scheduler, replace(horizon, epochs=whole))
         run.build_schedule()
     else:
-        with streams.borrowed(run.device):
-            run.to(device)
-            criterion = run.criterion
-            if "random_state" in changes.changed_parameters(run.specification, specification):
-                run.seed = streams.draw_seed(params["random_state"])
-            on_continue = "continue" if verb == "partial_fit" else params["lr_scheduler_on_continue"]
-            changes.apply(run, specification, horizon, on_continue)
-            if weighted or run.criterion is not criterion:
-                try_forward(run, rows, weighted=weighted)
+        run.own_weights()
+        _apply_changes(run, rows, specification, horizon, intent)
     if run.lr_scheduler is not None:
-        way_out = schedules.WAYS_OUT["fit" if fresh else verb]
+        way_out = schedules.WAYS_OUT["fit" if intent.fresh else intent.verb]
         schedules.check_room(run.lr_scheduler, horizon.steps, way_out)
-    run.progress.max_epochs = run.n_epochs + epochs
+    run.progress.max_epochs = run.n_epochs + intent.epochs
     run.progress.n_calls += 1
     run.progress.stopped = None
+
+
+def _apply_changes(run: Run, rows: Rows, specification: Specification, horizon: Horizon, intent: Intent) -> None:
+    with streams.borrowed(run.device):
+        run.to(intent.device)
+        criterion = run.criterion
+        if "random_state" in changes.changed_parameters(run.specification, specification):
+            run.seed = streams.draw_seed(intent.params["random_state"])
+        as_planned = intent.resumes and run.n_epochs + intent.epochs == run.max_epochs
+        goes_on = intent.verb == "partial_fit" or as_planned
+        on_continue = "continue" if goes_on else intent.params["lr_scheduler_on_continue"]
+        changes.apply(run, specification, horizon, on_continue)
+        if intent.weighted or run.criterion is not criterion:
+            try_forward(run, rows, weighted=intent.weighted)
 
 
 def _horizon(run: Run, session: Session, specification: Specification, epochs: int) -> Horizon:
@@ -143,29 +168,28 @@ def _horizon(run: Run, session: Session, specification: Specification, epochs: i
     return Horizon(epochs, session.n_batches, done)
 
 
-def open_record(run: Run, session: Session, verb: str, before: Specification | None) -> dict[str, Any]:
-    """Add the record of this call to the history and return it."""
-    record = {
-        "call": run.progress.n_calls,
-        "verb": verb,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "max_epochs": run.max_epochs,
-        "changed": {} if before is None else changes.changed_parameters(before, run.specification),
+def open_record(run: Run, session: Session, verb: str, before: Specification | None) -> None:
+    """Add the record of this call to the history."""
+    run.history.calls.append(
+        {
+            "call": run.progress.n_calls,
+            "verb": verb,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "max_epochs": run.max_epochs,
+            "changed": {} if before is None else changes.changed_parameters(before, run.specification),
+            **data_record(session),
+            "versions": dict(versions()),
+            "n_epochs": run.n_epochs,
+            "stopped": None,
+        }
+    )
+
+
+def data_record(session: Session) -> dict[str, Any]:
+    """Return what the record of a call says about its data."""
+    return {
         "n_rows": len(session.train),
         "n_validation_rows": 0 if session.valid is None else len(session.valid),
         "fingerprint": session.fingerprint,
-        "versions": dict(versions()),
-        "n_epochs": run.n_epochs,
-        "stopped": None,
+        "validation_fingerprint": session.validation_fingerprint,
     }
-    run.history.calls.append(record)
-    return record
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Return the versions that can decide bits."""
-    found = {"python": platform.python_version()}
-    for library in (torch, sklearn, np, scipy, joblib):
-        found[library.__name__] = str(library.__version__)
-    return found

@@ -1,0 +1,297 @@
+"""Store the run on disk while it trains."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sktorch_continue.callbacks.base import Callback, overrides
+from sktorch_continue.callbacks.monitor import check_mode, gain
+from sktorch_continue.checkpoint import RunFolder
+from sktorch_continue.checkpoint.folder import position
+from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError, warn
+
+ON_ERROR = ("raise", "warn")
+
+
+class Checkpoint(Callback):
+    """Write checkpoints of the run into a folder of its own.
+
+    Parameters
+    ----------
+    path : str, path-like, or callable
+        The run folder; made where it does not exist. A callable is called without arguments once per new run and
+        returns the folder, so that the folds of a search write apart.
+    every_n_epochs : int or None, default=1
+        Write when the number of completed epochs, over all calls, is a multiple of this.
+    every_n_steps : int or None, default=None
+        Write when the number of completed optimizer steps is a multiple of this.
+    every_n_seconds : float or None, default=None
+        Write after the step at which this many seconds have passed since the last checkpoint of the call.
+    keep_last : int or None, default=3
+        How many of the newest checkpoints stay; None keeps all.
+    keep_best : int, default=0
+        How many of the best stay as well, by `monitor` and over the whole life of the run. An epoch that is among the
+        best is written whether or not it is due.
+    monitor : str, default="valid_loss"
+        Column of the history for `keep_best`.
+    mode : {"auto", "min", "max"}, default="auto"
+        Whether smaller or larger is better; ``"auto"`` takes columns ending in ``loss`` or ``error`` for smaller.
+    on_error : {"raise", "warn"}, default="raise"
+        What a failed write does: end the training with a :class:`CheckpointError` at the next checkpoint or at the end
+        of the call, or give a :class:`ContinuationWarning` and train on.
+
+    Attributes
+    ----------
+    folder : str or None
+        Where the run is stored, absolute.
+    best : list of (float, str)
+        The best values so far, the best first, and the names of their checkpoints.
+
+    Notes
+    -----
+    A checkpoint holds what all other callbacks have decided by then, wherever this one stands in the list. The tensors
+    are copied and written by a thread aside; a write that is still under way is waited for before the next one and at
+    the end of the call. The state in which a call ends is always stored, also when Ctrl-C or SIGTERM ends it.
+
+    A folder belongs to one run, and to one writer at a time: a new run, another branch of this one, or a second process
+    is refused before the first step.
+    """
+
+    columns = ()
+    runs_last = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | Callable[[], str | os.PathLike[str]],
+        every_n_epochs: int | None = 1,
+        every_n_steps: int | None = None,
+        every_n_seconds: float | None = None,
+        keep_last: int | None = 3,
+        keep_best: int = 0,
+        monitor: str = "valid_loss",
+        *,
+        mode: str = "auto",
+        on_error: str = "raise",
+    ) -> None:
+        check_mode(mode)
+        if not (callable(path) or isinstance(path, str | os.PathLike)):
+            raise TypeError(f"path={path!r}; a path, or a callable that returns one, was expected")
+        for name, value in (("every_n_epochs", every_n_epochs), ("every_n_steps", every_n_steps)):
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name}={value!r}; None or an integer of at least 1 was expected")
+        if every_n_seconds is not None and not every_n_seconds >= 0:
+            raise ValueError(f"every_n_seconds={every_n_seconds!r}; None or a number of at least 0 was expected")
+        if keep_last is not None and not (isinstance(keep_last, int) and keep_last >= 1):
+            raise ValueError(f"keep_last={keep_last!r}; None or an integer of at least 1 was expected")
+        if not (isinstance(keep_best, int) and keep_best >= 0):
+            raise ValueError(f"keep_best={keep_best!r}; an integer of at least 0 was expected")
+        if on_error not in ON_ERROR:
+            raise ValueError(f"on_error={on_error!r} is none of {ON_ERROR}")
+        self.path = path
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+        self.every_n_seconds = every_n_seconds
+        self.keep_last = keep_last
+        self.keep_best = keep_best
+        self.monitor = monitor
+        self.mode = mode
+        self.on_error = on_error
+        self.folder: str | None = None
+        self.best: list[tuple[float, str]] = []
+        self._open: _OpenFolder | None = None  # while a call trains
+
+    # ---- state ----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the folder and the best so far."""
+        return {"folder": self.folder, "best": list(self.best)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what :meth:`state_dict` returned."""
+        self.folder, self.best = state["folder"], list(state["best"])
+
+    @property
+    def best_path(self) -> Path | None:
+        """The checkpoint of the best epoch, for ``from_checkpoint``; None before there is one."""
+        return Path(self.folder, self.best[0][1]) if self.folder and self.best else None
+
+    # ---- hooks ----------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, run: Any) -> None:
+        """Find the folder, become its one writer, and refuse one that belongs to another run."""
+        if self.keep_best:
+            run.check_monitor(self.monitor)
+        self.folder = self.locate()
+        self._open = _OpenFolder(RunFolder(self.folder), run)
+
+    def on_step_end(self, run: Any) -> None:
+        """Write where steps or seconds say so."""
+        if self.every_n_steps is None and self.every_n_seconds is None:
+            return
+        seconds = self.every_n_seconds
+        due = self.every_n_steps is not None and run.n_steps % self.every_n_steps == 0
+        if due or (seconds is not None and self._live.seconds() >= seconds):
+            self._save(run)
+
+    def on_epoch_end(self, run: Any) -> None:
+        """Write where the epoch is due or among the best."""
+        due = self.every_n_epochs is not None and run.n_epochs % self.every_n_epochs == 0
+        if self._ranks(run) or due:
+            self._save(run)
+
+    def on_train_end(self, run: Any) -> None:
+        """Store the final state, and wait until it is on disk."""
+        others = [callback for callback in run.callbacks.values() if callback is not self]
+        if self._live.stored != _place(run) or any(overrides(callback, "on_train_end") for callback in others):
+            self._save(run)
+        self._close()
+
+    def on_exception(self, run: Any, error: BaseException) -> None:
+        """Store the last completed step where a signal ended the training, and let others write."""
+        if self._open is None:
+            return
+        ended = isinstance(error, KeyboardInterrupt | SystemExit) and not run.torn
+        try:
+            if ended and self._live.stored != _place(run):
+                self._save(run)
+        finally:
+            self._close()
+
+    # ---- how ------------------------------------------------------------------------------------------------------
+
+    def locate(self) -> str:
+        """Return the run folder, absolute; a callable path is asked once in the life of a run."""
+        if not callable(self.path):
+            return os.path.abspath(self.path)
+        return self.folder or os.path.abspath(self.path())
+
+    @property
+    def _live(self) -> _OpenFolder:
+        if self._open is None:
+            raise RuntimeError("a Checkpoint writes only while a call trains")
+        return self._open
+
+    def _ranks(self, run: Any) -> bool:
+        """Tell whether the newest epoch is among the best, and put it there."""
+        if not self.keep_best:
+            return False
+        value = float(run.newest(self.monitor))
+        full = len(self.best) >= self.keep_best
+        if math.isnan(value) or (full and gain(value, self.best[-1][0], self.monitor, self.mode) <= 0):
+            return False
+        better = [entry for entry in self.best if gain(value, entry[0], self.monitor, self.mode) <= 0]
+        worse = self.best[len(better) :]
+        self.best = [*better, (value, self._live.name(run)), *worse][: self.keep_best]
+        return True
+
+    def _save(self, run: Any) -> None:
+        self._settle(self._live.wait)
+        self._settle(lambda: self._live.save(run, self.keep_last, [name for _, name in self.best]))
+
+    def _close(self) -> None:
+        live, self._open = self._live, None
+        self._settle(live.close)
+
+    def _settle(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except CheckpointError as error:
+            if self.on_error == "raise":
+                raise
+            warn(f"{error}. The training goes on without this checkpoint")
+
+
+class _OpenFolder:
+    """A run folder that one call writes to: its lock, and the thread that writes aside."""
+
+    def __init__(self, folder: RunFolder, run: Any) -> None:
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sktorch_continue.checkpoint")
+        self._writing: Future[None] | None = None
+        self._begun = time.monotonic()
+        self.stored: tuple[int, int] | None = None
+        folder.lock()
+        try:
+            _refuse_another_run(folder, run)
+            folder.tidy(_place(run))
+        except BaseException:
+            folder.unlock()
+            raise
+
+    def seconds(self) -> float:
+        """Return how long ago the last checkpoint was begun."""
+        return time.monotonic() - self._begun
+
+    def name(self, run: Any) -> str:
+        """Return the name the next checkpoint will have."""
+        return self._folder.free_name(run.n_epochs, run.n_steps)
+
+    def save(self, run: Any, keep_last: int | None, keep: list[str]) -> None:
+        """Copy the run, and have the thread write it and remove what is no longer to be kept."""
+        name, contents = self.name(run), run.session.contents()
+        self._begun, self.stored = time.monotonic(), _place(run)
+        self._writing = self._pool.submit(partial(self._write, name, contents, keep_last, keep))
+
+    def _write(self, name: str, contents: dict[str, Any], keep_last: int | None, keep: list[str]) -> None:
+        self._folder.write(name, contents)
+        self._folder.prune(keep_last, keep)
+
+    def wait(self) -> None:
+        """Wait for the write under way; raise what went wrong with it."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            try:
+                writing.result()
+            except BaseException:
+                self.stored = None
+                raise
+
+    def close(self) -> None:
+        """Wait, end the thread and let others write."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+            self._folder.unlock()
+
+
+def _place(run: Any) -> tuple[int, int]:
+    return run.n_steps, run.n_epochs
+
+
+def _refuse_another_run(folder: RunFolder, run: Any) -> None:
+    """Refuse a folder whose newest checkpoint is not a place this run has passed.
+
+    Raises
+    ------
+    CheckpointError
+        Naming both.
+    """
+    way_out = "give this one another path, or remove the folder"
+    try:
+        newest = folder.newest_sound()
+    except CorruptCheckpointError as error:
+        raise CheckpointError(f"{folder.path} holds checkpoints that cannot be read; {way_out}. {error}") from error
+    if newest is None:
+        return
+    checkpoint, contents, _ = newest
+    stored = contents["run"]
+    if stored["id"] != run.id:
+        raise CheckpointError(
+            f"{folder.path} holds another run (at epoch {contents['summary']['n_epochs']}), which is not mixed with "
+            f"this one; {way_out}. To go on with the run that is there, use resume_fit or load_checkpoint"
+        )
+    passed = [row["duration"] for row in stored["history"]["rows"]]  # no two trainings take the same time
+    if position(checkpoint)[:2] > _place(run) or passed != [row["duration"] for row in run.history[: len(passed)]]:
+        raise CheckpointError(
+            f"{folder.path} holds this run at epoch {contents['summary']['n_epochs']}, step "
+            f"{contents['summary']['n_steps']}, where this estimator, at epoch {run.n_epochs}, step {run.n_steps}, has "
+            f"not been; load it with resume_fit or load_checkpoint, or {way_out}"
+        )

@@ -1,0 +1,226 @@
+"""Nested plain values and tensors as one JSON document beside named tensors, and back.
+
+An object with a single key that starts with ``$`` stands for what JSON lacks: ``{"$tuple": [1, 2]}``. Nothing but
+builtins, NumPy arrays and scalars, and tensors can come out of a document, so that reading one runs no code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError
+
+DEEPEST = 100
+PLAIN = (type(None), bool, int, str)
+INTEGERS = [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
+TENSOR_DTYPES = {torch.bool, torch.complex64, *INTEGERS, *FLOATS}  # what safetensors knows
+
+Tensors = dict[str, dict[str, torch.Tensor]]
+Path = tuple[str, ...]
+
+
+class Encoder:
+    """Turns nested values into a document, and collects their tensors by file and key.
+
+    Parameters
+    ----------
+    homes : dict of tuple of str to str
+        Where the tensors below a path go; the key in that file is the rest of the path. Other tensors go to
+        `elsewhere` under their whole path.
+    elsewhere : str
+        A file.
+
+    Attributes
+    ----------
+    tensors : dict of str to dict of str to Tensor
+        By file and key.
+    """
+
+    def __init__(self, homes: dict[Path, str], elsewhere: str) -> None:
+        self._homes = homes
+        self._elsewhere = elsewhere
+        self.tensors: Tensors = {file: {} for file in [*homes.values(), elsewhere]}
+
+    def encode(self, value: Any, path: Path = ()) -> Any:
+        """Return `value` as a document.
+
+        Raises
+        ------
+        CheckpointError
+            For a value of another kind, naming its path.
+        """
+        if type(value) in PLAIN:
+            return value
+        if type(value) is float:
+            return value if math.isfinite(value) else {"$float": str(value)}
+        if len(path) > DEEPEST:
+            raise CheckpointError(f"{_shown(path)} is nested more than {DEEPEST} levels deep; keep less nested state")
+        if type(value) is list:
+            return self._items(value, path)
+        if type(value) is dict and all(type(key) is str and not key.startswith("$") for key in value):
+            return {key: self.encode(item, (*path, key)) for key, item in value.items()}
+        return self._tagged(value, path)
+
+    def _items(self, values: Any, path: Path) -> list[Any]:
+        return [self.encode(item, (*path, str(i))) for i, item in enumerate(values)]
+
+    def _pairs(self, value: Any, path: Path) -> list[Any]:
+        return [[self.encode(k, (*path, f"key {k!r}")), self.encode(v, (*path, str(k)))] for k, v in value.items()]
+
+    def _tagged(self, value: Any, path: Path) -> Any:
+        kind = type(value)
+        if isinstance(value, torch.Tensor):
+            return {"$tensor": self._place(value, path)}
+        if isinstance(value, np.ndarray):
+            return {"$array": self._array(np.asarray(value), path)}
+        if isinstance(value, np.generic) and value.dtype.kind != "O":
+            return {"$scalar": [value.dtype.str, value.tobytes().hex()]}
+        if kind is tuple:
+            return {"$tuple": self._items(value, path)}
+        if kind is OrderedDict:  # torch keeps the versions of a module's layers in an attribute
+            return {"$ordered": [self._pairs(value, path), self.encode(getattr(value, "_metadata", None), path)]}
+        if kind in (dict, Counter):
+            return {"$dict" if kind is dict else "$counter": self._pairs(value, path)}
+        if kind in (set, frozenset):
+            return {"$set" if kind is set else "$frozenset": self._items(sorted(value, key=repr), path)}
+        if kind is bytes:
+            return {"$bytes": value.hex()}
+        if kind is complex:
+            return {"$complex": [self.encode(value.real, path), self.encode(value.imag, path)]}
+        if kind is torch.Size:
+            return {"$size": list(value)}
+        if kind in (torch.dtype, torch.device):
+            return {f"${kind.__name__}": str(value).removeprefix("torch.")}
+        raise CheckpointError(
+            f"{_shown(path)} is a {kind.__module__}.{kind.__qualname__}, which a checkpoint cannot hold; tensors, "
+            "arrays, numbers, strings, and lists, tuples, sets and dictionaries of those were expected (a callback "
+            "chooses what it stores in state_dict)"
+        )
+
+    def _place(self, tensor: torch.Tensor, path: Path) -> list[str]:
+        if tensor.layout != torch.strided or tensor.dtype not in TENSOR_DTYPES:
+            raise CheckpointError(
+                f"{_shown(path)} is a tensor of dtype {tensor.dtype} and layout {tensor.layout}; a dense tensor of one "
+                f"of {sorted(map(str, TENSOR_DTYPES))} was expected"
+            )
+        home = next((home for home in self._homes if path[: len(home)] == home), ())
+        file = self._homes[home] if home else self._elsewhere
+        key = ".".join(path[len(home) :])
+        while key in self.tensors[file]:  # dots in names can make two paths look alike
+            key += "'"
+        self.tensors[file][key] = tensor.detach()
+        return [file, key]
+
+    def _array(self, array: np.ndarray, path: Path) -> list[Any]:
+        if array.dtype.kind in "biufc" and array.dtype.isnative and array.dtype.itemsize <= 8:
+            return [array.dtype.str, self._place(torch.from_numpy(np.array(array, order="C")), path)]
+        if array.dtype.kind == "O":
+            return [array.dtype.str, list(array.shape), self._items(array.reshape(-1).tolist(), path)]
+        if array.dtype.hasobject or array.dtype.names:
+            raise CheckpointError(f"{_shown(path)} is an array of dtype {array.dtype}, which a checkpoint cannot hold")
+        return [array.dtype.str, list(array.shape), array.tobytes().hex()]
+
+
+def _shown(path: Path) -> str:
+    return ".".join(path) or "the value"
+
+
+def decode(document: Any, tensors: Tensors) -> Any:
+    """Return the values that a document and its tensors stand for.
+
+    Raises
+    ------
+    CorruptCheckpointError
+        If it is no document an :class:`Encoder` makes, naming the place.
+    """
+    return _Decoder(tensors).decode(document, ())
+
+
+class _Decoder:
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = tensors
+        self._kinds: dict[str, Callable[[Any, Path], Any]] = {
+            "$float": lambda value, _: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value],
+            "$tensor": lambda value, _: self._tensor(value),
+            "$array": self._array,
+            "$scalar": lambda value, _: np.frombuffer(bytes.fromhex(value[1]), _dtype(value[0]), count=1)[0],
+            "$tuple": lambda value, path: tuple(self._items(value, path)),
+            "$ordered": self._ordered,
+            "$dict": lambda value, path: dict(self._pairs(value, path)),
+            "$counter": lambda value, path: Counter(dict(self._pairs(value, path))),
+            "$set": lambda value, path: set(self._items(value, path)),
+            "$frozenset": lambda value, path: frozenset(self._items(value, path)),
+            "$bytes": lambda value, _: bytes.fromhex(value),
+            "$complex": lambda value, path: complex(*self._items(value, path)),
+            "$size": lambda value, _: torch.Size([int(size) for size in value]),
+            "$dtype": lambda value, _: _torch_dtype(value),
+            "$device": lambda value, _: torch.device(value),
+        }
+
+    def decode(self, value: Any, path: Path) -> Any:
+        if len(path) > DEEPEST:
+            raise CorruptCheckpointError(f"{_shown(path[:5])}... is nested more than {DEEPEST} levels deep")
+        if isinstance(value, list):
+            return self._items(value, path)
+        if not isinstance(value, dict):
+            return value
+        tag = next(iter(value), "")
+        if not tag.startswith("$"):
+            return {key: self.decode(item, (*path, key)) for key, item in value.items()}
+        try:
+            (content,) = value.values()
+            return self._kinds[tag](content, path)
+        except CorruptCheckpointError:
+            raise
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
+            raise CorruptCheckpointError(f"{_shown(path)} holds {tag!r}, which cannot be read: {error!r}") from error
+
+    def _items(self, values: list[Any], path: Path) -> list[Any]:
+        return [self.decode(item, (*path, str(i))) for i, item in enumerate(values)]
+
+    def _pairs(self, values: list[Any], path: Path) -> list[tuple[Any, Any]]:
+        return [(self.decode(key, (*path, "key")), self.decode(item, (*path, str(key)))) for key, item in values]
+
+    def _ordered(self, value: Any, path: Path) -> Any:
+        pairs, metadata = value
+        ordered: Any = OrderedDict(self._pairs(pairs, path))
+        if metadata is not None:
+            ordered._metadata = self.decode(metadata, path)
+        return ordered
+
+    def _tensor(self, place: Any) -> torch.Tensor:
+        file, key = place
+        return self._tensors[file][key]
+
+    def _array(self, value: Any, path: Path) -> np.ndarray:
+        dtype = _dtype(value[0])
+        if len(value) == 2:
+            found: np.ndarray = self._tensor(value[1]).numpy().astype(dtype, casting="no", copy=True)
+            return found
+        _, shape, content = value
+        if isinstance(content, str):
+            return np.frombuffer(bytes.fromhex(content), dtype).reshape(shape).copy()
+        filled = np.empty(len(content), dtype=object)
+        for i, item in enumerate(self._items(content, path)):
+            filled[i] = item
+        return filled.reshape(shape)
+
+
+def _dtype(name: Any) -> np.dtype:
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no dtype")
+    return np.dtype(name)
+
+
+def _torch_dtype(name: Any) -> torch.dtype:
+    dtype = getattr(torch, name)
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name!r} is no dtype")
+    return dtype

@@ -1,0 +1,180 @@
+"""An estimator as one dictionary a checkpoint holds, and a run of such a dictionary inside an estimator."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from sktorch_continue.estimators.parameters import check_device, check_parameters
+from sktorch_continue.estimators.tensors import detached
+from sktorch_continue.estimators.trust import Trust, to_plain
+from sktorch_continue.exceptions import CheckpointError, ContinuationError, CorruptCheckpointError, warn
+from sktorch_continue.run import Run
+from sktorch_continue.session import Facts
+from sktorch_continue.specification import describe, same_architecture
+
+# What a run is built from. A checkpoint's own values are used for these; all others are read at every call.
+BUILT_FROM = ("module", "criterion", "optimizer", "lr", "lr_scheduler", "lr_scheduler_interval", "lr_scheduler_monitor")
+
+
+def contents(estimator: Any) -> dict[str, Any]:
+    """Return everything a checkpoint of a fitted estimator holds, as copies on the CPU."""
+    run: Run = estimator._run
+    params = estimator.get_params(deep=False)
+    fitted = {n: v for n, v in vars(estimator).items() if n.endswith("_") and not n.startswith("_") and n not in params}
+    return {
+        "summary": {
+            "estimator": type(estimator).__qualname__,
+            "run": run.id,
+            "n_epochs": run.n_epochs,
+            "n_steps": run.n_steps,
+            "n_calls": run.progress.n_calls,
+            "max_epochs": run.max_epochs,
+            "stopped": run.progress.stopped,
+            "last": {name: _shown(value) for name, value in run.history[-1].items()} if run.history else {},
+        },
+        "estimator": {
+            "parameters": {name: to_plain(value) for name, value in params.items()},
+            "fitted": copy.deepcopy(fitted),
+            "target": dict(vars(estimator._target)),
+        },
+        "run": detached(run.state_dict(), copy=True),
+    }
+
+
+def _shown(value: Any) -> Any:
+    """Return a cell of the history as JSON has it."""
+    return value if isinstance(value, int | str) or (type(value) is float and math.isfinite(value)) else str(value)
+
+
+def rebuilt(cls: type, stored: dict[str, Any], given: dict[str, Any], trusted: Iterable[Any]) -> Any:
+    """Return an unfitted estimator with the parameters of a checkpoint, those `given` instead where they are.
+
+    Raises
+    ------
+    CheckpointError
+        Naming a parameter that cannot be taken from a file and was not given.
+    """
+    _refuse_another_kind(cls, stored)
+    trust = Trust(trusted)
+    params = dict(given)
+    for name, plain in stored["estimator"]["parameters"].items():
+        if name not in params:
+            params[name] = _taken(trust, name, plain, f"give it: from_checkpoint(path, {name}=...), or trusted=[...]")
+    return cls(**params)
+
+
+def _taken(trust: Trust, name: str, plain: dict[str, Any], way_out: str) -> Any:
+    try:
+        return trust.from_plain(plain)
+    except CheckpointError as error:
+        raise CheckpointError(f"parameter {name!r} of the checkpoint: {error}; {way_out}") from error
+
+
+def restored(estimator: Any, stored: dict[str, Any]) -> Any:
+    """Return a copy of `estimator`, with its parameters, that has the run of a checkpoint; nothing else is changed.
+
+    Raises
+    ------
+    ContinuationError
+        If the run belongs to another kind of estimator or another architecture, naming the differences.
+    CheckpointError
+        If its parts do not fit together, or not into this estimator.
+    """
+    _refuse_another_kind(type(estimator), stored)
+    draft = object.__new__(type(estimator))
+    params = estimator.get_params(deep=False)
+    check_parameters(params)
+    check_device(params["device"])
+    vars(draft).update({name: value for name, value in vars(estimator).items() if name not in _learned(estimator)})
+    try:
+        vars(draft).update(copy.deepcopy(stored["estimator"]["fitted"]))
+        draft._target = draft._target_kind(**stored["estimator"]["target"])
+        draft._run = _built(draft, stored, params)
+        draft._run.load_state_dict(stored["run"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        if isinstance(error, ContinuationError):
+            raise
+        raise CheckpointError(f"the checkpoint cannot be loaded into this {type(draft).__name__}: {error!r}") from error
+    return draft
+
+
+def _learned(estimator: Any) -> set[str]:
+    params = estimator.get_params(deep=False)
+    return {n for n in vars(estimator) if n in ("_run", "_target") or (n.endswith("_") and n not in params)}
+
+
+def _refuse_another_kind(kind_here: type, stored: dict[str, Any]) -> None:
+    try:
+        kind = stored["summary"]["estimator"]
+        complete = all(name in stored["estimator"] for name in ("parameters", "fitted", "target")) and stored["run"]
+    except (KeyError, TypeError):
+        kind = complete = None
+    if not complete:
+        raise CorruptCheckpointError("the checkpoint lacks the estimator, its parameters or its run")
+    if kind != kind_here.__qualname__:
+        raise ContinuationError(
+            f"the checkpoint is of a {kind}, but this is a {kind_here.__qualname__}; load it with {kind}"
+        )
+
+
+def _built(draft: Any, stored: dict[str, Any], params: dict[str, Any]) -> Run:
+    """Return the run to load the state into: the estimator's module, everything else as the checkpoint had it."""
+    state = stored["run"]
+    descriptions = state["specification"]["parameters"]
+    _refuse_another_module(descriptions, params)
+    specification = draft._specification(_parameters_of_run(stored["estimator"]["parameters"], descriptions, params))
+    described = {**descriptions, **{n: v for n, v in specification.parameters.items() if _belongs(n, "module")}}
+    _match_callbacks(state["callbacks"], specification.callbacks)
+    device = check_device(params["device"])
+    return Run(replace(specification, parameters=described), Facts(**state["facts"]), state["seed"], device)
+
+
+def _parameters_of_run(stored: dict[str, Any], descriptions: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters to build the run from: objects at hand where they are the same, else of the file."""
+    at_hand = {name: value for name, value in params.items() if not _decides(name) or _belongs(name, "module")}
+    for name, description in descriptions.items():
+        if not _decides(name) or _belongs(name, "module"):
+            continue
+        if name in params and describe(params[name]) == description:
+            at_hand[name] = params[name]
+        else:
+            at_hand[name] = _taken(
+                Trust(), name, stored[name], "set it on the estimator to what it was, and load again"
+            )
+    return at_hand
+
+
+def _belongs(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}__")
+
+
+def _decides(name: str) -> bool:
+    return any(_belongs(name, part) for part in BUILT_FROM)
+
+
+def _refuse_another_module(descriptions: dict[str, Any], params: dict[str, Any]) -> None:
+    names = sorted({n for n in (*descriptions, *params) if _belongs(n, "module")})
+    before = {name: descriptions.get(name) for name in names}
+    now = {name: describe(params[name]) if name in params else None for name in names}
+    different = [name for name in names if not same_architecture(before[name], now[name])]
+    if different:
+        raise ContinuationError(
+            "the checkpoint is of another architecture: "
+            + "; ".join(f"{name} was {before[name]!r} and is now {now[name]!r}" for name in different)
+        )
+
+
+def _match_callbacks(stored: dict[str, Any], prototypes: dict[str, Any]) -> None:
+    for name, callback in prototypes.items():
+        if name in stored and stored[name]["class"] != type(callback).__qualname__:
+            raise ContinuationError(
+                f"callback {name!r} is a {stored[name]['class']} in the checkpoint and a {type(callback).__name__} "
+                "here; give it another name"
+            )
+    dropped = [name for name in stored if name not in prototypes]
+    if dropped:
+        warn(f"callbacks {dropped} of the checkpoint are dropped with what they know; the others go on")

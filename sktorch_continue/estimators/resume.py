@@ -1,0 +1,92 @@
+"""Finishing an interrupted run: from memory, or from the newest sound checkpoint, whichever is further."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sktorch_continue.callbacks import Checkpoint
+from sktorch_continue.checkpoint import read_newest
+from sktorch_continue.estimators.call import Call
+from sktorch_continue.estimators.parameters import name_callbacks
+from sktorch_continue.estimators.portable import restored
+from sktorch_continue.estimators.verbs import carry_out
+from sktorch_continue.exceptions import ContinuationError, warn
+
+
+@dataclass
+class Stored:
+    """What was found on disk.
+
+    Attributes
+    ----------
+    path : Path
+        The checkpoint.
+    contents : dict
+        What it holds.
+    """
+
+    path: Path
+    contents: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Completed steps and epochs."""
+        summary = self.contents["summary"]
+        return summary["n_steps"], summary["n_epochs"]
+
+
+def resume(estimator: Any, call: Call, path: Any) -> None:
+    """Finish the run that `estimator` holds or that is stored, or start it.
+
+    Parameters
+    ----------
+    estimator : TorchEstimator
+        Fitted or not.
+    call : Call
+        Of ``resume_fit``.
+    path : path-like or None
+        Run folder or checkpoint; by default the folders of the estimator's :class:`Checkpoint` callbacks.
+    """
+    folders = _folders_of_callbacks(estimator)
+    call.pinned = folders
+    if path is not None:
+        folder = os.path.abspath(path)
+        stored = _newest([folder])
+        if not folders and (stored is None or stored.path != Path(folder)):
+            call.checkpoint = Checkpoint(folder)
+    else:
+        stored = _newest(folders.values())
+    if stored is not None and not _memory_is_as_far(estimator, stored):
+        call.source = restored(estimator, stored.contents)
+    carry_out(estimator, call)
+
+
+def _folders_of_callbacks(estimator: Any) -> dict[str, str]:
+    """Return the run folder of every Checkpoint by its name; a callable path is asked here, and not again."""
+    prototypes = name_callbacks(estimator.callbacks)
+    living = estimator._run.callbacks if hasattr(estimator, "_run") else {}
+    return {
+        name: living.get(name, prototype).locate()
+        for name, prototype in prototypes.items()
+        if isinstance(prototype, Checkpoint)
+    }
+
+
+def _newest(folders: Any) -> Stored | None:
+    found = [newest for folder in folders if (newest := read_newest(folder, warn)) is not None]
+    return max((Stored(*newest) for newest in found), key=lambda stored: stored.place, default=None)
+
+
+def _memory_is_as_far(estimator: Any, stored: Stored) -> bool:
+    if not hasattr(estimator, "_run"):
+        return False
+    run = estimator._run
+    if run.id != stored.contents["summary"]["run"]:
+        raise ContinuationError(
+            f"the estimator holds one run (at epoch {run.n_epochs}) and {stored.path} another (at epoch "
+            f"{stored.place[1]}); finish the stored one with clone(estimator).resume_fit, or give another path"
+        )
+    return (run.n_steps, run.n_epochs) >= stored.place and not run.torn

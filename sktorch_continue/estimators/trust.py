@@ -1,0 +1,127 @@
+"""Parameters as plain values a checkpoint can hold, and back: names become objects only where they are trusted.
+
+A name in a file is never imported. It stands for a module, optimizer or schedule of torch, for a function of
+``torch.nn.functional``, for a module or callback of this package, or for something the caller trusts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from sktorch_continue.callbacks import Callback
+from sktorch_continue.exceptions import CheckpointError
+from sktorch_continue.specification import label_of
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+ARRAYS = (np.ndarray, np.generic, torch.Tensor)
+OF_TORCH = (nn.Module, torch.optim.Optimizer, LRScheduler)
+OF_THIS_PACKAGE = (nn.Module, Callback)
+
+
+def to_plain(value: Any) -> dict[str, Any]:
+    """Return a parameter as plain values; what only its owner can give again is marked as missing."""
+    if isinstance(value, (*PLAIN, *ARRAYS)):
+        return {"value": value}
+    if isinstance(value, np.random.RandomState):
+        return {"random_state": value.get_state()}
+    if type(value) in (list, tuple):
+        return {type(value).__name__: [to_plain(item) for item in value]}
+    if type(value) is dict:
+        return {"dict": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
+    if isinstance(value, Callback):
+        return {"callback": _name(type(value)), "arguments": to_plain(_arguments(value))}
+    if (inspect.isclass(value) or inspect.isroutine(value)) and "<" not in value.__qualname__:
+        return {"name": _name(value)}
+    return {"missing": label_of(value)}
+
+
+def _name(value: Any) -> list[str]:
+    return [str(getattr(value, "__module__", None) or "builtins"), value.__qualname__]
+
+
+def _arguments(callback: Callback) -> dict[str, Any]:
+    """Return the arguments of a callback's constructor that differ from its defaults."""
+    arguments = {}
+    for name, parameter in inspect.signature(type(callback)).parameters.items():
+        value = vars(callback).get(name, parameter.default)
+        if value is not parameter.default:
+            arguments[name] = value
+    return arguments
+
+
+class Trust:
+    """What names may stand for.
+
+    Parameters
+    ----------
+    trusted : iterable of class, function or str
+        Beyond torch and this package. A str is the name of something that is imported here and now.
+    """
+
+    def __init__(self, trusted: Iterable[Any] = ()) -> None:
+        given = [trusted] if isinstance(trusted, str) or callable(trusted) else list(trusted)
+        objects = [_imported(entry) if isinstance(entry, str) else entry for entry in given]
+        self._known = {tuple(_name(entry)): entry for entry in objects}
+
+    def from_plain(self, plain: Mapping[str, Any]) -> Any:
+        """Return the parameter that :func:`to_plain` described.
+
+        Raises
+        ------
+        CheckpointError
+            For a name that is not trusted, and for what was missing.
+        """
+        kind, content = next(iter(plain.items()))
+        if kind == "value":
+            return content
+        if kind in ("list", "tuple"):
+            items = [self.from_plain(item) for item in content]
+            return items if kind == "list" else tuple(items)
+        if kind == "dict":
+            return {self.from_plain(key): self.from_plain(item) for key, item in content}
+        if kind == "random_state":
+            state = np.random.RandomState()
+            state.set_state(content)
+            return state
+        if kind == "callback":
+            callback = self._resolve(content)
+            if not (inspect.isclass(callback) and issubclass(callback, Callback)):
+                raise CheckpointError(f"{'.'.join(content)} is no Callback")
+            return callback(**self.from_plain(plain["arguments"]))
+        if kind == "name":
+            return self._resolve(content)
+        raise CheckpointError(f"{content} cannot be made again from a file")
+
+    def _resolve(self, name: list[str]) -> Any:
+        module, qualname = name
+        if (module, qualname) in self._known:
+            return self._known[module, qualname]
+        found = getattr(sys.modules.get(module), qualname, None)
+        if found is not None and _is_ours(found, module):
+            return found
+        raise CheckpointError(f"{module}.{qualname} is a name in a file, and not trusted")
+
+
+def _is_ours(found: Any, module: str) -> bool:
+    if module.startswith(("torch.nn.", "torch.optim.")) and inspect.isclass(found):
+        return issubclass(found, OF_TORCH)
+    if module == "torch.nn.functional":
+        return inspect.isfunction(found) and found.__module__ == module
+    return module.startswith("sktorch_continue.") and inspect.isclass(found) and issubclass(found, OF_THIS_PACKAGE)
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"trusted has {name!r}, which cannot be imported: {error}") from error
