@@ -19,6 +19,7 @@ from sktorch_continue.criteria import build_criterion
 from sktorch_continue.data import HeldOut
 from sktorch_continue.data.dataset import Precision
 from sktorch_continue.data.inputs import Batch
+from sktorch_continue.data.memory import Seen
 from sktorch_continue.history import History
 from sktorch_continue.progress import Progress
 from sktorch_continue.session import Facts, Session
@@ -66,6 +67,7 @@ class Run:
         self.history = History()
         self.progress = Progress()
         self.held_out = HeldOut()
+        self.seen = Seen.nothing()
         self.best: dict[str, torch.Tensor] | None = None
         self.lr_scheduler = None
         self.schedule_plan: dict[str, int] = {}
@@ -272,6 +274,7 @@ class Run:
             "progress": self.progress.state_dict(),
             "seed": self.seed,
             "held_out": self.held_out.state_dict(),
+            "seen": self.seen.state_dict(),
             "facts": asdict(self.facts),
             "specification": self.specification.describe(),
         }
@@ -311,6 +314,7 @@ class Run:
         self.progress.load_state_dict(state["progress"])
         self.id, self.seed = state["id"], state["seed"]
         self.held_out.load_state_dict(state["held_out"])
+        self.seen = Seen.from_state_dict(state["seen"])
         self.aliased = alias and self.device.type == "cpu"
         if self.aliased:
             modules.alias(self.module, state["module"])

@@ -848,6 +848,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_step(optimizer: str) -> 
     assert_same_run(new.continue_fit(X, VALUES), again, X)
 
 
+@pytest.mark.filterwarnings("ignore::sktorch_continue.DataDriftWarning")
 @pytest.mark.parametrize("optimizer", ["Adam", "LBFGS"])
 def test_a_first_loss_that_is_not_finite_changes_nothing(optimizer: str) -> None:
     """A call whose first step fails leaves an unfitted estimator unfitted and a run where it was, buffers included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
 
@@ -35,11 +36,14 @@ class RowIdentities:
     ----------
     hashes : ndarray of uint64, shape (n_rows,)
         Equal for rows that are equal as float32, different otherwise but for a chance of about 2**-32 per pair.
+    places : ndarray of int64, shape (n_rows,)
+        Where the rows stand in the inputs.
     """
 
     def __init__(self, inputs: Inputs, encoded: np.ndarray) -> None:
         self._inputs = inputs
         self.encoded = encoded
+        self.places = np.arange(inputs.n_rows)
         self.hashes = np.empty(inputs.n_rows, dtype=np.uint64)
         multipliers = np.empty(0, dtype=np.uint64)
         for rows, values in self._chunks(np.arange(inputs.n_rows)):
@@ -49,6 +53,37 @@ class RowIdentities:
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    def among(self, kept: np.ndarray) -> RowIdentities:
+        """Return the identities of some rows, in their order."""
+        some = copy.copy(self)
+        some.hashes, some.encoded, some.places = self.hashes[kept], self.encoded[kept], self.places[kept]
+        return some
+
+    @property
+    def coded(self) -> bool:
+        """Whether the target is the code of a class."""
+        return self.encoded.dtype.kind in "iu"
+
+    def values(self, chosen: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return some columns, and the targets, of the chosen rows, float32 of shape (n_chosen, ...)."""
+        n_targets = self.encoded[:1].size
+        chunks = [np.clip(chunk, -HUGE, HUGE) for _, chunk in self._chunks(chosen)]
+        kept = [(chunk[:, columns], chunk[:, chunk.shape[1] - n_targets :]) for chunk in chunks]
+        return np.concatenate([values for values, _ in kept]), np.concatenate([targets for _, targets in kept])
+
+    def first_targets(self) -> np.ndarray:
+        """Return the first target of every row, float32 as in :meth:`values`."""
+        first: np.ndarray = self.encoded.reshape(len(self), -1)[:, 0].clip(-HUGE, HUGE).astype(np.float32)
+        return first
+
+    def varying_columns(self, chosen: np.ndarray, most: int) -> np.ndarray:
+        """Return which columns vary most over the chosen rows, or over as many as fit into memory; ascending."""
+        few = chosen[: max(2, SCALE_BYTES // (4 * self._inputs.row_bytes))]
+        values = np.clip(np.concatenate([chunk for _, chunk in self._chunks(few)]), -HUGE, HUGE)
+        spread = values[:, : values.shape[1] - self.encoded[:1].size].std(axis=0, dtype=np.float64)
+        found: np.ndarray = np.sort(np.argsort(-spread, kind="stable")[:most])
+        return found
 
     def column_scales(self) -> np.ndarray:
         """Return the median size of the values of every column that are not zero, over some rows; 1 where all are."""
@@ -84,7 +119,10 @@ class RowIdentities:
         step = max(1, CHUNK_BYTES // self._inputs.row_bytes)
         for start in range(0, len(chosen), step):
             rows = chosen[start : start + step]
-            parts = [*self._inputs.take(torch.from_numpy(rows)).values(), torch.from_numpy(self.encoded[rows])]
+            parts = [
+                *self._inputs.take(torch.from_numpy(self.places[rows])).values(),
+                torch.from_numpy(self.encoded[rows]),
+            ]
             flat = [part.reshape(len(rows), -1).to(torch.float32) + 0.0 for part in parts]  # -0.0 is 0.0
             yield rows, torch.cat(flat, dim=1).numpy()
 

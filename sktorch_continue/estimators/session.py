@@ -14,6 +14,7 @@ from sktorch_continue.callbacks import PrintLog
 from sktorch_continue.data import Dataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
 from sktorch_continue.estimators.call import Call, Intent, Rows
+from sktorch_continue.estimators.familiar import remember
 from sktorch_continue.estimators.portable import contents
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.run import Run
@@ -56,6 +57,8 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         mask = held if on == "valid" else ~held
         return _select(rows.X, mask), _select(rows.y, mask)
 
+    trained = _fingerprint(identities, train, rows.weight)
+    remember(run, identities, rows.dataset(run, training=True), intent.verb, trained)
     return Session(
         train=train,
         valid=valid if valid is not None and len(valid) else None,
@@ -64,7 +67,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         drop_last=bool(params["drop_last"]),
         check_finite=bool(params["check_finite"]),
         compile=bool(params["compile"]),
-        fingerprint=_fingerprint(identities, train, rows.weight),
+        fingerprint=trained,
         validation_fingerprint=_validation_fingerprint(identities, valid, validation),
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
