@@ -148,7 +148,7 @@ class Checkpoint(Callback):
 
     def on_train_end(self, run: Any) -> None:
         """Store the final state, and wait until it is on disk."""
-        others = [callback for callback in run.callbacks.values() if callback is not self]
+        others = [callback for callback in run.callbacks.values() if not isinstance(callback, Checkpoint)]
         if self._live.stored != _place(run) or any(overrides(callback, "on_train_end") for callback in others):
             self._save(run)
         self._close()
