@@ -119,8 +119,9 @@ class Checkpoint(Callback):
 
     @property
     def best_path(self) -> Path | None:
-        """The checkpoint of the best epoch, for ``from_checkpoint``; None before there is one."""
-        return Path(self.folder, self.best[0][1]) if self.folder and self.best else None
+        """The checkpoint of the best epoch, for ``from_checkpoint``; None where it is not in this folder (yet)."""
+        path = Path(self.folder, self.best[0][1]) if self.folder and self.best else None
+        return path if path is not None and path.is_dir() else None
 
     # ---- hooks ----------------------------------------------------------------------------------------------------
 
