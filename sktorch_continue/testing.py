@@ -13,7 +13,9 @@ import io
 import math
 import pickle
 import random
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -184,6 +186,13 @@ def through_joblib(estimator: Any) -> Any:
     return joblib.load(buffer)
 
 
+def through_checkpoint(estimator: Any) -> Any:
+    """Return a fresh estimator of the same parameters that loaded a checkpoint of this one."""
+    with tempfile.TemporaryDirectory() as folder:
+        estimator.save_checkpoint(Path(folder, "checkpoint"))
+        return clone(estimator).load_checkpoint(Path(folder, "checkpoint"))
+
+
 def disturb(estimator: Any, X: Any, y: Any) -> None:
     """Do between two pieces of a training what must not matter: predict, score, print, pickle, draw random numbers."""
     estimator.predict(X)
@@ -202,7 +211,7 @@ def check_continuation(
     n_epochs: int = 6,
     cuts: Iterable[tuple[int, ...]] | None = None,
     step_cuts: Iterable[int] = (),
-    through: Iterable[Callable[[Any], Any]] = (through_memory, through_pickle),
+    through: Iterable[Callable[[Any], Any]] = (through_memory, through_pickle, through_checkpoint),
     **fit_params: Any,
 ) -> None:
     """Cut a training at every boundary and compare everything after with the training that was never cut.
@@ -219,11 +228,11 @@ def check_continuation(
     cuts : iterable of tuple of int, optional
         Epochs of the pieces, e.g. ``[(2, 1, 3)]``; by default one cut at every boundary between two epochs.
     step_cuts : iterable of int
-        Steps after which the training is interrupted in the middle of an epoch as well.
+        Steps after which the training is interrupted, also in the middle of an epoch, and resumed.
     through : iterable of callable
         Ways the estimator travels between two pieces.
     **fit_params
-        Passed to every ``fit`` and ``continue_fit``.
+        Passed to every ``fit``, ``continue_fit`` and ``resume_fit``.
 
     Raises
     ------
@@ -274,8 +283,7 @@ def _interrupted(
         cut_run.fit(X, y, **fit_params)
     disturb(cut_run, X, y)
     cut_run = way(cut_run).set_params(callbacks=_prepared(estimator, n_epochs).callbacks)
-    left = 0 if cut_run.history_.calls[-1]["stopped"] is not None else n_epochs - cut_run.n_epochs_
-    return cut_run.continue_fit(X, y, max_epochs=left, **fit_params) if left else cut_run
+    return cut_run.resume_fit(X, y, **fit_params)
 
 
 def _compare(whole: Any, pieces: Any, X: Any, label: str) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 import torch
+from elsewhere import continue_elsewhere
 from parts import Stateful, pairs, parameters
+from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
 from torch import nn
 
@@ -29,6 +28,7 @@ from sktorch_continue.testing import (
     assert_same_run,
     check_continuation,
     first_difference,
+    through_checkpoint,
     through_joblib,
     through_memory,
     through_pickle,
@@ -46,23 +46,27 @@ def classifier(**params: object) -> TorchClassifier:
     return TorchClassifier(**{**defaults, **params})
 
 
-def check_cell(optimizer: str, schedule: str, interval: str) -> None:
-    """Check one cell of the matrix."""
+def check_cell(optimizer: str, schedule: str, interval: str, folder: Path) -> None:
+    """Check one cell of the matrix, in all ways that lead out of memory and back."""
     estimator = classifier(**parameters(optimizer, schedule, interval))
-    check_continuation(estimator, X, Y, cuts=[(2, 1, 3)], through=[through_memory, through_pickle])
+    check_continuation(estimator, X, Y, cuts=[(2, 1, 3)], through=[through_memory, through_pickle, through_checkpoint])
+    whole = clone(estimator).set_params(max_epochs=6).fit(X, Y)
+    begun = clone(estimator).set_params(max_epochs=2).fit(X, Y)
+    elsewhere = continue_elsewhere(begun, folder, "continue_fit", X, Y, max_epochs=4)
+    assert_same_run(whole, elsewhere, X)
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize(("optimizer", "schedule", "interval"), CELLS)
-def test_matrix_of_optimizers_and_schedules(optimizer: str, schedule: str, interval: str) -> None:
-    """Every optimizer with every schedule: 2 + 1 + 3 epochs equal 6, in memory and through pickle."""
-    check_cell(optimizer, schedule, interval)
+def test_matrix_of_optimizers_and_schedules(optimizer: str, schedule: str, interval: str, tmp_path: Path) -> None:
+    """Every optimizer with every schedule: 2 + 1 + 3 epochs equal 6, through memory, pickle, checkpoint and joblib."""
+    check_cell(optimizer, schedule, interval, tmp_path)
 
 
 @pytest.mark.parametrize(("optimizer", "schedule", "interval"), CELLS[::7])
-def test_sample_of_the_matrix(optimizer: str, schedule: str, interval: str) -> None:
+def test_sample_of_the_matrix(optimizer: str, schedule: str, interval: str, tmp_path: Path) -> None:
     """A sample of the matrix that meets every optimizer and every schedule."""
-    check_cell(optimizer, schedule, interval)
+    check_cell(optimizer, schedule, interval, tmp_path)
 
 
 def test_the_sample_meets_every_optimizer_and_schedule() -> None:
@@ -231,18 +235,3 @@ def test_partial_fit_is_one_epoch() -> None:
     for _ in range(3):
         passes.partial_fit(X, Y, classes=[0, 1, 2])
     assert_same_run(classifier(validation_fraction=None, max_epochs=3).fit(X, Y), passes, X)
-
-
-def test_through_joblib_in_another_process(tmp_path: Path) -> None:
-    """A fitted estimator goes on exactly in a process that only loads it."""
-    whole = classifier(lr_scheduler="StepLR", lr_scheduler__step_size=2, max_epochs=5).fit(X, Y)
-    half = classifier(lr_scheduler="StepLR", lr_scheduler__step_size=2, max_epochs=2).fit(X, Y)
-    joblib.dump((half, X, Y), tmp_path / "half.joblib")
-    script = (
-        f"import joblib, torch; torch.set_num_threads({torch.get_num_threads()}); "
-        "half, X, Y = joblib.load('half.joblib'); "
-        "half.continue_fit(X, Y, max_epochs=3); joblib.dump(half, 'whole.joblib')"
-    )
-    environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": "/usr/bin:/bin"}
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, env=environment)
-    assert_same_run(whole, joblib.load(tmp_path / "whole.joblib"), X)

@@ -4,7 +4,9 @@ import copy
 import pickle
 import random
 import signal
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +60,16 @@ def fitted(**params):
     return classifier(**params).fit(X, Y)
 
 
+def in_a_folder(act):
+    """Return what acts on a model and an empty folder."""
+
+    def call(model):
+        with tempfile.TemporaryDirectory() as folder:
+            act(model, Path(folder))
+
+    return call
+
+
 CALLS = {
     "fit": (classifier, lambda m: m.fit(X, Y)),
     "fit without a seed": (lambda: classifier(random_state=None), lambda m: m.fit(X, Y)),
@@ -85,6 +97,19 @@ CALLS = {
     "continue_fit with another value": (fitted, lambda m: m.set_params(optimizer__amsgrad=True).continue_fit(X, Y)),
     "partial_fit": (fitted, lambda m: m.partial_fit(X, Y)),
     "first partial_fit": (classifier, lambda m: m.partial_fit(X, Y, classes=[0, 1, 2])),
+    "resume_fit": (fitted, lambda m: m.set_params(max_epochs=5).resume_fit(X, Y)),
+    "resume_fit of a finished run": (fitted, lambda m: m.resume_fit(X, Y)),
+    "resume_fit with a folder": (classifier, in_a_folder(lambda m, path: m.resume_fit(X, Y, path=path))),
+    "save_checkpoint": (fitted, in_a_folder(lambda m, path: m.save_checkpoint(path / "c"))),
+    "load_checkpoint": (
+        fitted,
+        in_a_folder(lambda m, path: (m.save_checkpoint(path / "c"), m.load_checkpoint(path / "c"))),
+    ),
+    "from_checkpoint": (
+        fitted,
+        in_a_folder(lambda m, path: (m.save_checkpoint(path / "c"), m.from_checkpoint(path / "c", module=m.module))),
+    ),
+    "export": (fitted, lambda m: m.export()),
     "predict": (fitted, lambda m: m.predict(X)),
     "predict_proba": (fitted, lambda m: m.predict_proba(X)),
     "score": (fitted, lambda m: m.score(X, Y)),
@@ -176,6 +201,10 @@ def test_a_criterion_with_random_weights_leaves_them_as_well():
 
 
 BETWEEN = {
+    "save_checkpoint": in_a_folder(lambda m, path: m.save_checkpoint(path / "c")),
+    "load_checkpoint": in_a_folder(lambda m, path: (m.save_checkpoint(path / "c"), m.load_checkpoint(path / "c"))),
+    "resume_fit of a finished run": lambda m: m.resume_fit(X, Y),
+    "export": lambda m: m.export().predict(X),
     "predict": lambda m: m.predict(X),
     "predict_proba of other rows": lambda m: m.predict_proba(X[:1] * 7),
     "score": lambda m: m.score(X, Y),

@@ -119,8 +119,9 @@ class Checkpoint(Callback):
 
     @property
     def best_path(self) -> Path | None:
-        """The checkpoint of the best epoch, for ``from_checkpoint``; None before there is one."""
-        return Path(self.folder, self.best[0][1]) if self.folder and self.best else None
+        """The checkpoint of the best epoch, for ``from_checkpoint``; None where it is not in this folder (yet)."""
+        path = Path(self.folder, self.best[0][1]) if self.folder and self.best else None
+        return path if path is not None and path.is_dir() else None
 
     # ---- hooks ----------------------------------------------------------------------------------------------------
 
@@ -148,7 +149,7 @@ class Checkpoint(Callback):
 
     def on_train_end(self, run: Any) -> None:
         """Store the final state, and wait until it is on disk."""
-        others = [callback for callback in run.callbacks.values() if callback is not self]
+        others = [callback for callback in run.callbacks.values() if not isinstance(callback, Checkpoint)]
         if self._live.stored != _place(run) or any(overrides(callback, "on_train_end") for callback in others):
             self._save(run)
         self._close()

@@ -179,6 +179,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         return {"summary": manifest["summary"], **READERS[manifest["format"]](path, manifest)}
 
 
+def holds_checkpoint(path: Path) -> bool:
+    """Tell whether `path` is a checkpoint, sound or not, rather than a folder of some."""
+    return any((path / name).exists() for name in FILES)
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return the manifest of a checkpoint, compared with its own checksum.
 
@@ -213,6 +218,9 @@ def _check_names(path: Path, manifest: dict[str, Any]) -> None:
     files = manifest.get("files")
     if not isinstance(files, dict) or not isinstance(manifest.get("summary"), dict):
         raise CorruptCheckpointError(f"{path / MANIFEST} lists no files or has no summary")
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or type(entry.get("bytes")) is not int or "sha256" not in entry:
+            raise CorruptCheckpointError(f"{path / MANIFEST} has no size or no checksum for {name!r}")
     strange = sorted(set(files) - {STATE, *TENSOR_FILES})
     missing = [name for name in REQUIRED if name not in files]
     if strange or missing:
@@ -229,9 +237,9 @@ def damage(path: Path, manifest: dict[str, Any]) -> list[str]:
         try:
             if not _is_file(file):
                 problems.append(f"{name} is missing")
-            elif not isinstance(entry, dict) or file.stat().st_size != entry.get("bytes"):
-                problems.append(f"{name} has {file.stat().st_size} bytes, and {entry!r} was written")
-            elif checksum(file) != entry.get("sha256"):
+            elif file.stat().st_size != entry["bytes"]:
+                problems.append(f"{name} has {file.stat().st_size} bytes, where {entry['bytes']} were written")
+            elif checksum(file) != entry["sha256"]:
                 problems.append(f"{name} does not fit its checksum")
         except OSError as error:
             problems.append(f"{name} cannot be read: {error}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sktorch_continue.checkpoint.files import FILES, flush, found, read_checkpoint, write_checkpoint
+from sktorch_continue.checkpoint.files import flush, found, holds_checkpoint, read_checkpoint, write_checkpoint
 from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError
 
 LOCK = ".lock"
@@ -168,7 +168,7 @@ def read_newest(path: Any, tell: Callable[[str], None]) -> tuple[Path, dict[str,
     path = found(Path(path))
     if not path.exists():
         return None
-    if not path.is_dir() or NAME.fullmatch(path.name) or any((path / name).exists() for name in FILES):
+    if not path.is_dir() or NAME.fullmatch(path.name) or holds_checkpoint(path):
         return path, read_checkpoint(path)
     newest = RunFolder(path).newest_sound()
     if newest is None:

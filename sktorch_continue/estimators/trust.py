@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ def to_plain(value: Any) -> dict[str, Any]:
     """Return a parameter as plain values; what only its owner can give again is marked as missing."""
     if isinstance(value, (*PLAIN, *ARRAYS)):
         return {"value": value}
+    if isinstance(value, os.PathLike):
+        return {"path": os.fspath(value)}
     if isinstance(value, np.random.RandomState):
         return {"random_state": value.get_state()}
     if type(value) in (list, tuple):
@@ -83,6 +87,8 @@ class Trust:
         kind, content = next(iter(plain.items()))
         if kind == "value":
             return content
+        if kind == "path":
+            return Path(content)
         if kind in ("list", "tuple"):
             items = [self.from_plain(item) for item in content]
             return items if kind == "list" else tuple(items)
