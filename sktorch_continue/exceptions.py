@@ -16,6 +16,10 @@ class ContinuationError(SktorchContinueError, ValueError):
     """A run cannot be continued as asked; nothing was changed."""
 
 
+class OtherDataError(ContinuationError):
+    """A run cannot be resumed on these rows: they are not those it was interrupted on."""
+
+
 class NonFiniteLossError(SktorchContinueError, FloatingPointError):
     """A training step gave a loss that is NaN or infinite; the run stands at the step before it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from sklearn.utils.validation import _num_samples
 from sktorch_continue.continuation import continue_fit, is_continuable
 from sktorch_continue.continuation.outputs import relative_change
 from sktorch_continue.continuation.pipelines import COMPARED_ROWS, partial_fit, transform, transformers_of
+from sktorch_continue.continuation.resuming import resume
 from sktorch_continue.exceptions import warn
 
 CROSS_FITTED = 1e-2
@@ -122,6 +124,39 @@ class ContinuablePipeline(Pipeline):
         self
         """
         partial_fit(self, X, y, transformers, fit_params)
+        return self
+
+    @available_if(_last_has("resume_fit"))
+    def resume_fit(
+        self, X: Any, y: Any = None, *, path: str | os.PathLike[str] | None = None, **fit_params: Any
+    ) -> Self:
+        """Finish the run of the last step that was interrupted; start it when there is none.
+
+        Parameters
+        ----------
+        X, y : as in ``fit``
+            The same rows in the same order as when the run was interrupted.
+        path : path-like, optional
+            Run folder or checkpoint, as in ``resume_fit`` of the last step.
+        **fit_params
+            As in ``fit``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ContinuationError
+            If the last step is given other inputs than the interrupted run had, or it refuses; it was not changed.
+
+        Notes
+        -----
+        A pipeline that is fitted, as after Ctrl-C or ``joblib.load``, keeps its transformers. One that is not, as in a
+        new process, fits them to X as ``fit`` does. The fingerprint of its data that the run keeps then proves that the
+        last step gets the inputs it had.
+        """
+        resume(self, X, y, path, fit_params)
         return self
 
     def _fit(self, X: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -19,7 +19,9 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
 from sktorch_continue import (
+    Checkpoint,
     ContinuablePipeline,
+    ContinuationError,
     ContinuationWarning,
     DataDriftWarning,
     TorchClassifier,
@@ -28,6 +30,7 @@ from sktorch_continue import (
     make_continuable_pipeline,
 )
 from sktorch_continue.testing import (
+    Interrupt,
     assert_same_run,
     first_difference,
     run_state,
@@ -271,3 +274,89 @@ def test_a_slice_continues_the_network_of_the_whole() -> None:
     pipe = make_continuable_pipeline(StandardScaler(), network()).fit(XS, Y)
     pipe[1:].continue_fit(pipe[0].transform(XS), Y)
     assert [network.n_epochs_ for network in networks(pipe)] == [4]
+
+
+def resumable(folder: Any, at: int | None = None, **net: Any) -> Any:
+    """Return PCA and a network that stores its run, and that is interrupted after some steps."""
+    callbacks = [Checkpoint(folder, every_n_epochs=1), Interrupt(at)]
+    return pca_and_net(max_epochs=6, callbacks=callbacks, **net)
+
+
+def interrupted(folder: Any, at: int = 7) -> Any:
+    """Return a pipeline that was interrupted in the middle of an epoch."""
+    pipe = resumable(folder, at)
+    with pytest.raises(KeyboardInterrupt):
+        pipe.fit(X, Y)
+    return pipe
+
+
+@pytest.mark.parametrize("way", ["in memory", "in a new process"])
+def test_resume_finishes_the_run_exactly(way: str, tmp_path: Any) -> None:
+    """After an interrupt, in memory or from the checkpoint of an unfitted pipeline: bit for bit the uncut run."""
+    whole = resumable(tmp_path / "whole").fit(X, Y)
+    cut = interrupted(tmp_path / "cut")
+    pipe = cut.set_params(net__callbacks=resumable(tmp_path / "cut")["net"].callbacks)
+    pipe = pipe if way == "in memory" else clone(pipe)
+    pipe.resume_fit(X, Y)
+    assert pipe["net"].n_epochs_ == 6
+    assert_same_run(whole["net"], pipe["net"])
+    assert first_difference(whole.predict_proba(X), pipe.predict_proba(X)) is None
+    steps = pipe["net"].n_steps_
+    assert clone(pipe).resume_fit(X, Y)["net"].n_steps_ == steps
+
+
+def test_30_epochs_are_10_and_20_through_a_checkpoint(tmp_path: Any) -> None:
+    """A pipeline that another process trained for 10 epochs goes on to 30 from its checkpoint, exactly."""
+    whole = pca_and_net(max_epochs=30).fit(X, Y)
+    pca_and_net(max_epochs=10).resume_fit(X, Y, path=tmp_path / "run")
+    other = pca_and_net(max_epochs=30).resume_fit(X, Y, path=tmp_path / "run")
+    assert [call["verb"] for call in other["net"].history_.calls] == ["resume_fit", "resume_fit"]
+    assert_same_run(whole["net"], other["net"])
+
+
+def test_resume_starts_what_was_never_started(tmp_path: Any) -> None:
+    """One call serves the first start: without a checkpoint it is fit, fit parameters and a folder included."""
+    weight = np.linspace(0.1, 2, len(X))
+    whole = pca_and_net(max_epochs=3).fit(X, Y, net__sample_weight=weight)
+    started = pca_and_net(max_epochs=3).resume_fit(X, Y, net__sample_weight=weight, path=tmp_path / "run")
+    assert_same_run(whole["net"], started["net"])
+    again = pca_and_net(max_epochs=3).resume_fit(X, Y, net__sample_weight=weight, path=tmp_path / "run")
+    assert_same_run(whole["net"], again["net"])
+
+
+def test_resume_with_metadata_routing_and_a_cache(tmp_path: Any) -> None:
+    """Requests, ``transform_input`` and ``memory`` mean in resume_fit what they mean in fit."""
+    with config_context(enable_metadata_routing=True):
+        net = network().set_fit_request(X_val=True, y_val=True)
+        pipe = ContinuablePipeline(
+            [("scale", StandardScaler()), ("net", net)], transform_input=["X_val"], memory=str(tmp_path / "cache")
+        )
+        whole = clone(pipe).fit(XS, Y, X_val=XS[:9], y_val=Y[:9])
+        started = pipe.resume_fit(XS, Y, X_val=XS[:9], y_val=Y[:9], path=tmp_path / "run")
+    assert_same_run(whole["net"], started["net"])
+    assert started["scale"].mean_ is not None
+
+
+def test_resume_on_other_rows_is_refused_in_words_about_the_transformers(tmp_path: Any) -> None:
+    """Transformers that come out differently would give the network other inputs: refused, and the run is as it was."""
+    cut = interrupted(tmp_path)
+    stored = run_state(cut["net"])
+    unfitted = resumable(tmp_path)
+    with pytest.raises(ContinuationError, match=r"transformers \['pca'\] were fitted anew and give 'net' other inputs"):
+        unfitted.resume_fit(X[::-1], Y[::-1])
+    with pytest.raises(NotFittedError):
+        unfitted.predict(X)
+    with pytest.raises(ContinuationError, match="resumed on the data it was interrupted on"):
+        cut.resume_fit(X[::-1], Y[::-1])
+    assert first_difference(stored, run_state(cut["net"])) is None
+
+
+def test_a_fitted_pipeline_resumes_behind_its_own_transformers(tmp_path: Any) -> None:
+    """Loaded with joblib it does not fit a PCA that would come out differently."""
+    pipe = through_joblib(interrupted(tmp_path))
+    pipe["pca"].components_[0] *= -1
+    pipe.set_params(net__callbacks=resumable(tmp_path)["net"].callbacks)
+    with pytest.raises(ContinuationError, match="resumed on the data"):
+        pipe.resume_fit(X, Y)
+    pipe["pca"].components_[0] *= -1
+    assert pipe.resume_fit(X, Y)["net"].n_epochs_ == 6

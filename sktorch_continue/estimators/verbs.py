@@ -12,7 +12,7 @@ from sktorch_continue.estimators.parameters import check_device, check_epochs, c
 from sktorch_continue.estimators.session import open_session
 from sktorch_continue.estimators.start import check_batches, new_run, try_forward
 from sktorch_continue.estimators.storage import become, sharing_copy
-from sktorch_continue.exceptions import ContinuationError
+from sktorch_continue.exceptions import ContinuationError, OtherDataError
 from sktorch_continue.guards import bookmark
 from sktorch_continue.run import Run
 from sktorch_continue.schedules import Horizon
@@ -111,13 +111,13 @@ def refuse_other_data(run: Run, session: Session) -> None:
 
     Raises
     ------
-    ContinuationError
+    OtherDataError
         Naming the differences.
     """
     before, now = run.history.calls[-1], data_record(session)
     different = [f"{name} was {before[name]} and is now {now[name]}" for name in now if before[name] != now[name]]
     if different:
-        raise ContinuationError(
+        raise OtherDataError(
             f"a run is resumed on the data it was interrupted on: {'; '.join(different)}. Give the same rows in the "
             "same order, or use continue_fit to train on other ones (load_checkpoint brings a stored run)"
         )
