@@ -14,10 +14,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from sktorch_continue import EpochScoring, HistoryDisplay, TorchClassifier, TorchRegressor
+from sktorch_continue import ContinuablePipeline, EpochScoring, HistoryDisplay, TorchClassifier, TorchRegressor
 from sktorch_continue.testing import assert_same_run
 
 matplotlib.use("Agg")  # draw to a file, without a screen
@@ -32,7 +31,7 @@ def main() -> None:
     train_mtcars()
 
 
-def make_pipeline() -> Pipeline:
+def make_pipeline() -> ContinuablePipeline:
     net = TorchClassifier(
         module__hidden_layer_sizes=(64,),
         module__dropout=0.2,
@@ -44,33 +43,34 @@ def make_pipeline() -> Pipeline:
         callbacks=[EpochScoring("accuracy")],
         random_state=0,
     )
-    return Pipeline([("scale", StandardScaler()), ("pca", PCA(n_components=30, random_state=0)), ("net", net)])
+    steps = [("scale", StandardScaler()), ("pca", PCA(n_components=30, random_state=0)), ("net", net)]
+    return ContinuablePipeline(steps)
 
 
-def train_digits(pipe: Pipeline, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray) -> None:
+def train_digits(
+    pipe: ContinuablePipeline, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray
+) -> None:
     print_title("digits: 20 epochs in batches of 128, then 40 more in batches of 32")
     pipe.fit(X, y)
     before = pipe.score(X_test, y_test)
     # Scaler and PCA stay as they were fitted. A PCA fitted again on other rows may flip the sign of a component or swap
     # two of them, and the network would read inputs that no longer mean what it was trained on.
-    Xt = pipe[:-1].transform(X)
-    pipe[-1].set_params(max_epochs=40, batch_size=32).continue_fit(Xt, y)
+    pipe.set_params(net__max_epochs=40, net__batch_size=32).continue_fit(X, y)
     print_history(pipe[-1], every=5)
     print(f"\naccuracy on test rows: {before:.3f} after 20 epochs, {pipe.score(X_test, y_test):.3f} after 60")
     save_curve(pipe, HERE / "learning_curve.png")
 
 
-def compare_runs(pipe: Pipeline, X: np.ndarray, y: np.ndarray) -> None:
+def compare_runs(pipe: ContinuablePipeline, X: np.ndarray, y: np.ndarray) -> None:
     """When nothing but the cut differs, the cut leaves no trace."""
     print_title("digits: 60 epochs against 20 + 40 epochs, everything else the same")
-    Xt, net = pipe[:-1].fit_transform(X), pipe[-1]
-    whole = clone(net).set_params(max_epochs=60).fit(Xt, y)
-    kept = net.fit(Xt, y)
+    whole = clone(pipe).set_params(net__max_epochs=60).fit(X, y)
+    kept = pipe.fit(X, y)
     loaded = pickle.loads(pickle.dumps(kept))
     for way, cut in [("in memory", kept), ("through pickle", loaded)]:
-        cut.predict(Xt)  # looking at the estimator between two calls changes nothing
-        cut.continue_fit(Xt, y, max_epochs=40)
-        assert_same_run(whole, cut, Xt)  # raises, naming the first difference, if there is one
+        cut.predict(X)  # looking at the estimator between two calls changes nothing
+        cut.continue_fit(X, y, max_epochs=40)
+        assert_same_run(whole[-1], cut[-1], whole[:-1].transform(X))  # raises, naming the first difference, if any
         print(f"{way + ':':16} equal to the bit (weights, optimizer moments, schedule, history, predictions)")
 
 
@@ -78,9 +78,8 @@ def train_mtcars() -> None:
     """The smallest case: miles per gallon of 32 cars from ten other columns."""
     print_title("mtcars: 100 epochs in batches of 8, then 50 more in batches of 32")
     cars = pd.read_csv(HERE / "data" / "mtcars.csv", index_col="model")
-    X = PCA(n_components=3, random_state=0).fit_transform(scale(cars.drop(columns="mpg")))
-    y = scale(cars["mpg"])
-    model = TorchRegressor(
+    X, y = cars.drop(columns="mpg"), scale(cars["mpg"])
+    net = TorchRegressor(
         module__hidden_layer_sizes=(16,),
         lr=3e-3,
         max_epochs=100,
@@ -88,9 +87,13 @@ def train_mtcars() -> None:
         validation_fraction=0.25,
         callbacks=[EpochScoring("r2")],
         random_state=0,
-    ).fit(X, y)
-    model.set_params(max_epochs=50, batch_size=32).continue_fit(X, y)
-    print_history(model, every=25)
+    )
+    pipe = ContinuablePipeline(
+        [("scale", StandardScaler()), ("pca", PCA(n_components=3, random_state=0)), ("net", net)]
+    )
+    pipe.fit(X, y)
+    pipe.set_params(net__max_epochs=50, net__batch_size=32).continue_fit(X, y)
+    print_history(pipe[-1], every=25)
 
 
 def print_history(model: TorchClassifier | TorchRegressor, every: int) -> None:
@@ -104,7 +107,7 @@ def print_history(model: TorchClassifier | TorchRegressor, every: int) -> None:
         print(f"call {call['call']}: {call['verb']} on {call['n_rows']} rows" + (f", {changed}" if changed else ""))
 
 
-def save_curve(pipe: Pipeline, path: Path) -> None:
+def save_curve(pipe: ContinuablePipeline, path: Path) -> None:
     HistoryDisplay.from_estimator(pipe).figure_.savefig(path, dpi=150)
     print(f"learning curve: {path}")
 

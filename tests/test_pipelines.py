@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -360,3 +361,24 @@ def test_a_fitted_pipeline_resumes_behind_its_own_transformers(tmp_path: Any) ->
         pipe.resume_fit(X, Y)
     pipe["pca"].components_[0] *= -1
     assert pipe.resume_fit(X, Y)["net"].n_epochs_ == 6
+
+
+def test_the_example_of_the_readme_is_exact() -> None:
+    """PCA and network on mtcars, 100 epochs, then 50 in larger batches: wherever it is cut, the same run."""
+    cars = pd.read_csv(Path(__file__).parent.parent / "examples" / "data" / "mtcars.csv", index_col="model")
+    X, y = cars.drop(columns="mpg"), cars["mpg"]
+
+    def trained(*small: int, large: tuple[int, ...]) -> Any:
+        net = TorchRegressor(lr=0.01, max_epochs=small[0], batch_size=8, random_state=0)
+        pipe = make_continuable_pipeline(StandardScaler(), PCA(3), net).fit(X, y)
+        for epochs in small[1:]:
+            pipe = through_pickle(pipe).continue_fit(X, y, max_epochs=epochs)
+        pipe.set_params(torchregressor__batch_size=32)
+        for epochs in large:
+            pipe.continue_fit(X, y, max_epochs=epochs)
+        return pipe
+
+    whole, cut = trained(100, large=(50,)), trained(60, 1, 39, large=(20, 30))
+    assert_same_run(whole[-1], cut[-1])
+    assert first_difference(whole.predict(X), cut.predict(X)) is None
+    assert whole.score(X, y) > 0.7

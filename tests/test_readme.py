@@ -18,6 +18,7 @@ def examples():
 def test_readme_examples_work_as_pasted(tmp_path, monkeypatch):
     """Every Python example of the README runs, one after the other and without a warning."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(README.parent / "examples")  # as in a clone of the repository
     pasted = ModuleType("pasted")  # pickle has to find the classes that are defined in it
     monkeypatch.setitem(sys.modules, "pasted", pasted)
     for code in examples():
