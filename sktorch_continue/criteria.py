@@ -57,6 +57,11 @@ def _required_arguments(factory: Any) -> int:
     return sum(p.kind in positional and p.default is p.empty for p in signature_of(factory).values())
 
 
+def tells_samples(criterion: nn.Module) -> bool:
+    """Tell whether a criterion has a reduction that could be left out."""
+    return getattr(criterion, "reduction", None) in ("mean", "sum", "none")
+
+
 def per_sample(criterion: nn.Module) -> nn.Module:
     """Return the same criterion (parameters shared) that gives one loss per element.
 
@@ -65,8 +70,8 @@ def per_sample(criterion: nn.Module) -> nn.Module:
     ValueError
         If it has no reduction that could be left out.
     """
-    reduction = getattr(criterion, "reduction", None)
-    if reduction not in ("mean", "sum", "none"):
+    if not tells_samples(criterion):
+        reduction = getattr(criterion, "reduction", None)
         raise ValueError(
             f"weights need a loss per sample, but {type(criterion).__name__} has reduction={reduction!r}; 'mean', "
             "'sum' or 'none' was expected: give the criterion a `reduction` attribute that it honours, or train "

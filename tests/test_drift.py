@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from modules import Linear, TwoInputs
+from modules import Affine, Linear, TwoInputs
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from torch import nn
@@ -196,6 +196,16 @@ def test_the_record_is_small() -> None:
         )
         seen = run_state(model)["seen"]
         assert sum(value.nbytes for name, value in seen.items() if name != "codes") < 40_000
+
+
+@pytest.mark.parametrize("criterion", [Affine, "HuberLoss", nn.L1Loss(reduction="sum")])
+def test_criteria_of_every_kind(criterion: Any) -> None:
+    """A criterion that cannot tell the loss of a row is not asked for it."""
+    X, y, _ = source(1)
+    model = TorchRegressor(Linear, criterion=criterion, max_epochs=2, random_state=0).fit(X[:N], y[:N])
+    model.continue_fit(X[N:], y[N:])
+    with pytest.warns(DataDriftWarning):
+        model.continue_fit(5 * X[N:], y[N:])
 
 
 class Flat(nn.Module):

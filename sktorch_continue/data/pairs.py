@@ -23,7 +23,7 @@ SYSTEMATIC = 2.0  # times what is left when the new values are predicted from th
 RELATED = 0.5  # share of the new values that the old ones explain, or the rows are not the same
 RESEMBLES = 0.5  # correlation of a column with itself
 
-PAIRED_ROWS = 16384
+PAIRED_ROWS = 4096
 MIRRORED = 0.4  # size of a negative correlation of a column with itself, and in standard errors for few rows
 MIRRORED_ERRORS = 4.0
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import scipy.stats
 import torch
+from torch import nn
 
 from sktorch_continue import streams
+from sktorch_continue.criteria import per_sample, tells_samples
 from sktorch_continue.data.memory import Seen
 from sktorch_continue.run import Run
 
 MOST_ROWS = 1024
-GROUPS = 32
 FEWEST_ROWS = 10
 FALSE_ALARMS = 0.003  # over all columns, if none mattered to the network
 
@@ -22,7 +23,8 @@ def mirrored_column(run: Run, before: Seen, now: Seen) -> int | None:
     A mirrored component is still symmetric: only what the network has learned from it tells. The column has to be one
     that was the right way round before: mirroring it makes the loss of the old rows larger, and that of the new rows
     smaller. The same rows are compared with and without mirroring, so it does not matter how well the network does on
-    rows it has not seen. Only plain rows of real numbers of which every column is remembered are looked at.
+    rows it has not seen. Only plain rows of real numbers of which every column is remembered are looked at, and only
+    where the criterion tells the loss of a row.
 
     Parameters
     ----------
@@ -33,11 +35,11 @@ def mirrored_column(run: Run, before: Seen, now: Seen) -> int | None:
     """
     whole = run.facts.row_shapes.get("") == [len(before.columns)]
     targets_kept = before.codes or before.targets.shape[1] == run.facts.n_outputs
-    if not whole or not targets_kept or run.precision.keep_integers or min(len(before), len(now)) < FEWEST_ROWS:
+    can_tell = tells_samples(run.criterion) and not run.precision.keep_integers
+    if not (whole and targets_kept and can_tell) or min(len(before), len(now)) < FEWEST_ROWS:
         return None
     means = before.values.mean(axis=0, dtype=np.float64)
     with streams.borrowed(run.device):
-        run.criterion.eval()
         old, new = _gains(run, before, means), _gains(run, now, means)
     was_right, is_wrong = _significance(-old), _significance(new)
     threshold = FALSE_ALARMS / len(means)
@@ -46,27 +48,27 @@ def mirrored_column(run: Run, before: Seen, now: Seen) -> int | None:
 
 
 def _gains(run: Run, sample: Seen, means: np.ndarray) -> np.ndarray:
-    """Return by how much mirroring each column lowers the loss, by column and group of rows."""
+    """Return by how much mirroring each column lowers the loss, by column and row."""
     rows = torch.from_numpy(sample.values)
     encoded = sample.targets[:, 0].astype(np.int64) if sample.codes else sample.targets.astype(np.float64)
     target = run.facts.objective.target(encoded, run.precision.dtype, flat=run.facts.flat).to(run.device)
-    given = _losses(run, rows, target)
+    criterion = per_sample(run.criterion).eval()
+    given = _losses(run, criterion, rows, target)
     gains = []
     for column, mean in enumerate(means):
         mirrored = rows.clone()
         mirrored[:, column] = 2 * float(mean) - rows[:, column]
-        gains.append(given - _losses(run, mirrored, target))
+        gains.append(given - _losses(run, criterion, mirrored, target))
     return np.array(gains)
 
 
-def _losses(run: Run, rows: torch.Tensor, target: torch.Tensor) -> np.ndarray:
-    """Return the mean loss of groups of rows: any criterion can tell that, and few can tell it of a row."""
+def _losses(run: Run, criterion: nn.Module, rows: torch.Tensor, target: torch.Tensor) -> np.ndarray:
+    """Return the loss of every row, or none where the criterion cannot tell it."""
     streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
     output = run.output(run.module, run.precision({"": rows}))
-    n_groups = min(GROUPS, len(rows))
     with torch.no_grad():
-        pairs = zip(output.tensor_split(n_groups), target.tensor_split(n_groups), strict=True)
-        return np.array([float(run.criterion(given, wanted).mean()) for given, wanted in pairs])
+        losses = criterion(output, target)
+    return losses.reshape(len(rows), -1).mean(dim=1).double().cpu().numpy() if losses.ndim else np.zeros(len(rows))
 
 
 def _significance(gains: np.ndarray) -> np.ndarray:
