@@ -101,6 +101,16 @@ def test_stacking_continues_its_members_and_keeps_the_final_estimator(n_jobs: in
     assert first_difference(stack.predict_proba(X), stack.final_estimator_.predict_proba(columns)) is None
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_default_final_estimator_goes_on() -> None:
+    """A stack over frozen members without a final estimator of the user's own continues the default one."""
+    fixed = FrozenEstimator(clone(NET).fit(X, Y))
+    stack = StackingClassifier([("a", fixed)], cv=2).fit(X, Y)
+    twin = through_pickle(stack.final_estimator_).set_params(warm_start=True).fit(stack.transform(X), Y)
+    continue_fit(stack, X, Y)
+    assert first_difference(twin.coef_, stack.final_estimator_.coef_) is None
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_stacking_over_members_that_stay_continues_the_final_estimator(frozen: bool) -> None:
     """Where the members were given fitted, the final estimator goes on on their predictions, exactly."""
@@ -234,3 +244,50 @@ def test_rows_a_member_cannot_go_on_with_are_refused(
         continue_fit(estimator, X[rows], other)
     assert first_difference(before, answers(estimator)) is None
     assert {network.n_epochs_ for network in networks(estimator)} == {1}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y", "name"),
+    [
+        (VotingClassifier([("net", NET)], n_jobs=2), Y, "net"),
+        (StackingClassifier([("net", NET)], cv=2), Y, "net"),
+        (BaggingClassifier(make_pipeline(StandardScaler(), NET), n_estimators=2), Y, "estimator__torchclassifier"),
+        (GridSearchCV(NET, {"lr": [0.03]}, cv=2), Y, "estimator"),
+        (CalibratedClassifierCV(NET, cv=2), YB, "estimator"),
+        (CalibratedClassifierCV(NET, cv=2, ensemble=False), YB, "estimator"),
+        (TransformedTargetRegressor(REG), YR, "regressor"),
+        (FixedThresholdClassifier(NET), YB, "estimator"),
+        (TunedThresholdClassifierCV(NET, cv=2), YB, "estimator"),
+        (OneVsRestClassifier(NET), Y, "estimator"),
+        (RegressorChain(REG), Y2, None),
+        (VotingRegressor([("bag", BaggingRegressor(REG, n_estimators=2))]), YR, "bag__estimator"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_parameters_set_on_the_whole_reach_the_members(estimator: Any, y: Any, name: str | None) -> None:
+    """What get_params says is what the next call uses, though the members are clones."""
+    estimator = clone(estimator).fit(X, y)
+    rates = [network.lr for network in networks(estimator)]
+    if name is None:  # scikit-learn has two names for it
+        name = "estimator" if "estimator" in estimator.get_params(deep=False) else "base_estimator"
+    estimator.set_params(
+        **{f"{name}__max_epochs": 3, f"{name}__batch_size": 8, f"{name}__optimizer__weight_decay": 0.1}
+    )
+    continue_fit(estimator, X, y)
+    for network, rate in zip(networks(estimator), rates, strict=True):
+        assert network.n_epochs_ == 5
+        assert network.history_.calls[-1]["changed"]["batch_size"] == [16, 8]
+        assert network.optimizer_.param_groups[0]["weight_decay"] == 0.1
+        assert network.lr == rate
+
+
+def test_another_estimator_in_the_place_of_a_member_is_refused() -> None:
+    """Another class, or another number of members, needs a new fit."""
+    voting = VotingClassifier([("a", clone(NET)), ("b", clone(NET))]).fit(X, Y)
+    with pytest.raises(
+        ContinuationError, match="fitted as TorchClassifier, and its parameter is now LogisticRegression"
+    ):
+        continue_fit(voting.set_params(a=LogisticRegression()), X, Y)
+    with pytest.raises(ContinuationError, match="2 members and has 1 by now"):
+        continue_fit(voting.set_params(a="drop"), X, Y)
+    assert [network.n_epochs_ for network in voting.estimators_] == [2, 2]

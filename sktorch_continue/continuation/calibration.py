@@ -11,8 +11,10 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import process_routing
 
-from sktorch_continue.continuation.job import Job
+from sktorch_continue.continuation.job import Job, routing_enabled
+from sktorch_continue.continuation.parameters import follow
 from sktorch_continue.continuation.together import continued_copies
 from sktorch_continue.continuation.verbs import advance, members
 from sktorch_continue.estimators.storage import become
@@ -42,11 +44,12 @@ def advance_calibrated(calibrated: Any, job: Job) -> None:
     classifiers = members_of_calibrated(calibrated)
     shared = job.for_shared(calibrated)
     if len(classifiers) == 1 and not _is_ensemble(calibrated):
+        follow(classifiers["0"], calibrated.estimator)
         advance(classifiers["0"], shared)
         return
     folds = _folds(calibrated, job)
     jobs = {str(i): shared.chosen(train) for i, (train, _) in enumerate(folds)}
-    continued = continued_copies(calibrated, classifiers, jobs)
+    continued = continued_copies(calibrated, classifiers, jobs, dict.fromkeys(jobs, calibrated.estimator))
     calibrators = {
         name: _calibrators(calibrated, copy, job, test)
         for (name, copy), (_, test) in zip(continued.items(), folds, strict=True)
@@ -69,7 +72,9 @@ def _folds(calibrated: Any, job: Job) -> list[tuple[np.ndarray, np.ndarray]]:
             f"cv={splitter!r} draws other folds at every call, so that classifiers would be calibrated on rows they "
             "were trained on; give it an int as random_state"
         )
-    folds = list(check_cv(splitter, job.y, classifier=True).split(job.X, job.y))
+    routed = process_routing(calibrated, "fit", **job.params) if routing_enabled() and job.params else None
+    groups = {} if routed is None else routed.splitter.split
+    folds = list(check_cv(splitter, job.y, classifier=True).split(job.X, job.y, **groups))
     n_fitted = len(calibrated.calibrated_classifiers_)
     if len(folds) != n_fitted:
         raise ContinuationError(f"cv makes {len(folds)} folds, but CalibratedClassifierCV was fitted on {n_fitted}")

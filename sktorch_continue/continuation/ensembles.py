@@ -20,6 +20,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples, check_array, column_or_1d, has_fit_parameter
 
 from sktorch_continue.continuation.job import Job, routing_enabled
+from sktorch_continue.continuation.parameters import follow
 from sktorch_continue.continuation.together import advance_together
 from sktorch_continue.continuation.verbs import advance, members
 from sktorch_continue.exceptions import ContinuationError
@@ -27,9 +28,19 @@ from sktorch_continue.exceptions import ContinuationError
 
 def _named(ensemble: Any) -> dict[str, Any]:
     """Return members by the names the user gave, fitted ones where there are."""
-    names = [name for name, estimator in ensemble.estimators if estimator != "drop"]
-    unfitted = [estimator for _, estimator in ensemble.estimators if estimator != "drop"]
-    return dict(zip(names, getattr(ensemble, "estimators_", unfitted), strict=True))
+    unfitted = {name: estimator for name, estimator in ensemble.estimators if estimator != "drop"}
+    fitted = getattr(ensemble, "estimators_", list(unfitted.values()))
+    if len(fitted) != len(unfitted):
+        raise ContinuationError(
+            f"{type(ensemble).__name__} was fitted with {len(fitted)} members and has {len(unfitted)} by now: "
+            f"{list(unfitted)}; set them back, or fit anew"
+        )
+    return dict(zip(unfitted, fitted, strict=True))
+
+
+def _advance_named(ensemble: Any, job: Job) -> None:
+    fitted = _named(ensemble)
+    advance_together(ensemble, fitted, job.for_named(ensemble, list(fitted)), dict(ensemble.estimators))
 
 
 @members.register(VotingClassifier)
@@ -45,7 +56,7 @@ def advance_voting(ensemble: Any, job: Job) -> None:
     """Continue every member on all rows."""
     encode = ensemble.le_.transform if is_classifier(ensemble) else lambda y: column_or_1d(y, warn=True)
     encoded = job.mapped(lambda X, y: (X, encode(y)))
-    advance_together(ensemble, _named(ensemble), encoded.for_named(ensemble, list(_named(ensemble))))
+    _advance_named(ensemble, encoded)
 
 
 @members.register(StackingClassifier)
@@ -73,8 +84,9 @@ def advance_stacking(ensemble: Any, job: Job) -> None:
     """Continue the members on all rows and leave the final estimator, or the other way round."""
     encoded = job.mapped(lambda X, y: (X, _encoded_for_stacking(ensemble, y)))
     if not _members_stay(ensemble):
-        advance_together(ensemble, _named(ensemble), encoded.for_named(ensemble, list(_named(ensemble))))
+        _advance_named(ensemble, encoded)
         return
+    follow(ensemble.final_estimator_, ensemble.final_estimator)
     advance(ensemble.final_estimator_, encoded.mapped(lambda X, y: (ensemble.transform(X), y)))
 
 
@@ -115,7 +127,7 @@ def advance_bagging(ensemble: Any, job: Job) -> None:
     shared = job.for_shared(ensemble).mapped(lambda X, y: (_matrix(X), _encoded_for_bagging(ensemble, y)))
     drawn = zip(ensemble.estimators_samples_, ensemble.estimators_features_, strict=True)
     jobs = {str(i): _drawn(ensemble, shared, rows, columns) for i, (rows, columns) in enumerate(drawn)}
-    advance_together(ensemble, members_of_bagging(ensemble), jobs)
+    advance_together(ensemble, members_of_bagging(ensemble), jobs, dict.fromkeys(jobs, ensemble.estimator))
 
 
 def _matrix(X: Any) -> Any:

@@ -33,9 +33,14 @@ KINDS = (
 def members_by_position(estimator: Any) -> dict[str, Any]:
     """Return the members by position, or the one they will be cloned from."""
     if not hasattr(estimator, "estimators_"):
-        # The chains of scikit-learn 1.6 and older call it base_estimator.
-        return {"estimator": getattr(estimator, "base_estimator", None) or estimator.estimator}
+        return {"estimator": prototype_of(estimator)}
     return {str(i): member for i, member in enumerate(estimator.estimators_)}
+
+
+def prototype_of(estimator: Any) -> Any:
+    """Return what the members are cloned from; the chains of scikit-learn 1.6 call it base_estimator."""
+    params = estimator.get_params(deep=False)
+    return params["estimator"] if "estimator" in params else params["base_estimator"]
 
 
 for _kind in KINDS:
@@ -47,7 +52,7 @@ def _advance_each(estimator: Any, job: Job, change: Callable[[Any, Any, int], tu
     shared = job.for_shared(estimator)
     places = range(len(estimator.estimators_))
     jobs = {str(i): shared.mapped(functools.partial(_at, change, i)) for i in places}
-    advance_together(estimator, members_by_position(estimator), jobs)
+    advance_together(estimator, members_by_position(estimator), jobs, dict.fromkeys(jobs, prototype_of(estimator)))
 
 
 def _at(change: Callable[[Any, Any, int], tuple[Any, Any]], position: int, X: Any, y: Any) -> tuple[Any, Any]:
@@ -130,7 +135,7 @@ def advance_one_vs_one(estimator: Any, job: Job) -> None:
     shared = job.for_shared(estimator)
     pairs = combinations(estimator.classes_, 2)
     jobs = {str(i): _of_pair(shared, *pair) for i, pair in enumerate(pairs)}
-    advance_together(estimator, members_by_position(estimator), jobs)
+    advance_together(estimator, members_by_position(estimator), jobs, dict.fromkeys(jobs, prototype_of(estimator)))
 
 
 def _of_pair(job: Job, zero: Any, one: Any) -> Job:

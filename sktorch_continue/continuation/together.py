@@ -10,12 +10,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.parallel import Parallel, delayed
 
 from sktorch_continue.continuation.job import Job
+from sktorch_continue.continuation.parameters import follow
 from sktorch_continue.continuation.verbs import advance, is_continuable
 from sktorch_continue.estimators.storage import become
 from sktorch_continue.exceptions import warn
 
 
-def advance_together(owner: Any, members: Mapping[str, Any], jobs: Mapping[str, Job]) -> None:
+def advance_together(
+    owner: Any, members: Mapping[str, Any], jobs: Mapping[str, Job], prototypes: Mapping[str, Any]
+) -> None:
     """Continue all members that can go on, or none of them.
 
     Parameters
@@ -26,21 +29,26 @@ def advance_together(owner: Any, members: Mapping[str, Any], jobs: Mapping[str, 
         Fitted, by name.
     jobs : mapping of str to Job
         What each is to go on with.
+    prototypes : mapping of str to estimator
+        What each was cloned from: its parameters of today are those of the member.
 
     Raises
     ------
     Exception
         What a member raises, with a note that names it and those that were done; no member is changed.
     """
-    for name, continued in continued_copies(owner, members, jobs).items():
+    for name, continued in continued_copies(owner, members, jobs, prototypes).items():
         become(members[name], continued)
 
 
-def continued_copies(owner: Any, members: Mapping[str, Any], jobs: Mapping[str, Job]) -> dict[str, Any]:
+def continued_copies(
+    owner: Any, members: Mapping[str, Any], jobs: Mapping[str, Job], prototypes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return copies of the members that can go on, continued; see :func:`advance_together`."""
     going = [name for name, member in members.items() if is_continuable(member)]
     _tell_staying(owner, {name: member for name, member in members.items() if name not in going})
-    tasks = (delayed(_continued_copy)(type(owner).__name__, name, members[name], jobs[name]) for name in going)
+    owner_name = type(owner).__name__
+    tasks = (delayed(_continued_copy)(owner_name, name, members[name], prototypes[name], jobs[name]) for name in going)
     done: dict[str, Any] = {}
     try:
         results = Parallel(n_jobs=getattr(owner, "n_jobs", None), return_as="generator")(tasks)
@@ -48,16 +56,17 @@ def continued_copies(owner: Any, members: Mapping[str, Any], jobs: Mapping[str, 
             done[name] = next(results)  # in order: what is not there yet was not done
     except BaseException as error:
         error.add_note(
-            f"Nothing in {type(owner).__name__} was changed. Members that were continued before, as copies that are "
+            f"Nothing in {owner_name} was changed. Members that were continued before, as copies that are "
             f"dropped: {list(done) or 'none'}"
         )
         raise
     return done
 
 
-def _continued_copy(owner: str, name: str, member: Any, job: Job) -> Any:
+def _continued_copy(owner: str, name: str, member: Any, prototype: Any, job: Job) -> Any:
     continued = copy.deepcopy(member)
     try:
+        follow(continued, prototype)
         advance(continued, job)
     except BaseException as error:
         error.add_note(f"This is from member {name!r} ({type(member).__name__}) of {owner}")

@@ -11,6 +11,7 @@ from sklearn.model_selection._search import BaseSearchCV  # halving searches are
 from sklearn.utils.validation import check_array
 
 from sktorch_continue.continuation.job import Job
+from sktorch_continue.continuation.parameters import follow
 from sktorch_continue.continuation.verbs import advance, members
 from sktorch_continue.exceptions import ContinuationError
 
@@ -37,6 +38,7 @@ def members_of_search(search: Any) -> dict[str, Any]:
 @advance.register(BaseSearchCV)
 def advance_search(search: Any, job: Job) -> None:
     """Continue the best estimator; what the search found out about the candidates stays."""
+    follow(search.best_estimator_, search.estimator, fixed=search.best_params_)
     advance(search.best_estimator_, job.for_shared(search))
 
 
@@ -62,6 +64,7 @@ def advance_transformed_target(estimator: Any, job: Job) -> None:
         flat = changed.ndim == 2 and changed.shape[1] == 1 and target.ndim == 1
         return X, changed.squeeze(axis=1) if flat else changed
 
+    follow(estimator.regressor_, estimator.regressor)
     advance(estimator.regressor_, job.for_shared(estimator, "regressor").mapped(transformed))
 
 
@@ -74,6 +77,7 @@ def members_of_fixed_threshold(estimator: Any) -> dict[str, Any]:
 @advance.register(FixedThresholdClassifier)
 def advance_fixed_threshold(estimator: Any, job: Job) -> None:
     """Continue the classifier; the threshold is a parameter."""
+    follow(estimator.estimator_, estimator.estimator)
     advance(estimator.estimator_, job.for_shared(estimator))
 
 
@@ -93,4 +97,5 @@ def advance_tuned_threshold(estimator: Any, job: Job) -> None:
             "TunedThresholdClassifierCV(refit=False) trained its classifier on a part of the rows and tuned the "
             "threshold on the others; continuing on all of them would mix the two. Use refit=True"
         )
+    follow(estimator.estimator_, estimator.estimator)
     advance(estimator.estimator_, job.for_shared(estimator))
