@@ -58,6 +58,7 @@ def rebuilt(cls: type, stored: dict[str, Any], given: dict[str, Any], trusted: I
     CheckpointError
         Naming a parameter that cannot be taken from a file and was not given.
     """
+    _check(stored)
     _refuse_another_kind(cls, stored)
     trust = Trust(trusted)
     params = dict(given)
@@ -70,8 +71,9 @@ def rebuilt(cls: type, stored: dict[str, Any], given: dict[str, Any], trusted: I
 def _taken(trust: Trust, name: str, plain: dict[str, Any], way_out: str) -> Any:
     try:
         return trust.from_plain(plain)
-    except CheckpointError as error:
-        raise CheckpointError(f"parameter {name!r} of the checkpoint: {error}; {way_out}") from error
+    except (CheckpointError, KeyError, TypeError, ValueError, AttributeError) as error:
+        said = str(error) if isinstance(error, CheckpointError) else repr(error)
+        raise CheckpointError(f"parameter {name!r} of the checkpoint: {said}; {way_out}") from error
 
 
 def restored(estimator: Any, stored: dict[str, Any]) -> Any:
@@ -84,6 +86,7 @@ def restored(estimator: Any, stored: dict[str, Any]) -> Any:
     CheckpointError
         If its parts do not fit together, or not into this estimator.
     """
+    _check(stored)
     _refuse_another_kind(type(estimator), stored)
     draft = object.__new__(type(estimator))
     params = estimator.get_params(deep=False)
@@ -107,14 +110,30 @@ def _learned(estimator: Any) -> set[str]:
     return {n for n in vars(estimator) if n in ("_run", "_target") or (n.endswith("_") and n not in params)}
 
 
+def _check(stored: dict[str, Any]) -> None:
+    """Refuse contents that are no estimator's.
+
+    Raises
+    ------
+    CorruptCheckpointError
+        Naming what is missing or of another kind.
+    """
+    estimator, run = stored.get("estimator"), stored.get("run")
+    parts: dict[str, Any] = {"estimator": estimator, "run": run}
+    for name in ("parameters", "fitted", "target"):
+        parts[f"estimator.{name}"] = estimator.get(name) if isinstance(estimator, dict) else None
+    for name in ("specification", "callbacks", "facts", "progress", "history"):
+        parts[f"run.{name}"] = run.get(name) if isinstance(run, dict) else None
+    wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
+    strange = [name for name in parts["estimator.fitted"] or () if not name.endswith("_") or name.startswith("_")]
+    if wrong or strange:
+        raise CorruptCheckpointError(
+            f"the checkpoint lacks {wrong}" if wrong else f"the checkpoint has fitted attributes {strange}"
+        )
+
+
 def _refuse_another_kind(kind_here: type, stored: dict[str, Any]) -> None:
-    try:
-        kind = stored["summary"]["estimator"]
-        complete = all(name in stored["estimator"] for name in ("parameters", "fitted", "target")) and stored["run"]
-    except (KeyError, TypeError):
-        kind = complete = None
-    if not complete:
-        raise CorruptCheckpointError("the checkpoint lacks the estimator, its parameters or its run")
+    kind = stored["summary"].get("estimator")
     if kind != kind_here.__qualname__:
         raise ContinuationError(
             f"the checkpoint is of a {kind}, but this is a {kind_here.__qualname__}; load it with {kind}"
