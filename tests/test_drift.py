@@ -116,6 +116,16 @@ def test_small_data_is_told_where_its_rows_come_back() -> None:
         assert len(told((X[:30], y[:30]), (mirrored[:n], y[:n]))) == 1
 
 
+def test_a_mirrored_column_is_told_where_rows_come_back_in_any_order() -> None:
+    """A column that says nothing about the classes: its rows, found again without their signs, tell the mirror."""
+    X, _, _ = source(0)
+    labels = (X[:, 3] > 0).astype(int)
+    mixed = np.random.default_rng(0).permutation(2 * N)
+    first, then = (X[:N], labels[:N]), ((X * [-1, 1, 1, 1])[mixed], labels[mixed])
+    (message,) = told(first, then, kind=TorchClassifier)
+    assert "column 0 is mirrored" in message
+
+
 def test_labels_in_the_same_order_do_not_make_rows_the_same() -> None:
     """Sorted or repeating labels agree by position in every draw; the rows have to agree as well."""
     X, _, _ = source(0, 600)

@@ -161,6 +161,8 @@ class TorchEstimator(StoredRun):
         -----
         ContinuationWarning
             Naming what a changed parameter drops.
+        DataDriftWarning
+            If the inputs are no longer like those the run was trained on.
         """
         check_is_fitted(self)
         asked = self.max_epochs if max_epochs is None else max_epochs
