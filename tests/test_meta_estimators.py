@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from composed import NET, REG, Y2, YB, YLAB, YM, YR, X, Y, epochs_inside, networks
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -24,6 +25,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
+    GroupKFold,
     KFold,
     RandomizedSearchCV,
     TunedThresholdClassifierCV,
@@ -151,6 +153,21 @@ def test_calibration_refuses_folds_that_cannot_be_drawn_again() -> None:
         continue_fit(calibrated, X, YB)
     calibrated = CalibratedClassifierCV(NET, cv=KFold(2, shuffle=True, random_state=0)).fit(X, YB)
     assert [n.n_epochs_ for n in networks(continue_fit(calibrated, X, YB))] == [4, 4]
+
+
+@pytest.mark.parametrize("kind", ["calibrated", "search"])
+def test_groups_reach_the_splitter(kind: str) -> None:
+    """With metadata routing, groups make the folds in continue_fit that they made in fit."""
+    groups = np.arange(36) % 4
+    with config_context(enable_metadata_routing=True):
+        folds = GroupKFold(2).set_split_request(groups=True)
+        estimator = CalibratedClassifierCV(NET, cv=folds)
+        if kind == "search":
+            estimator = GridSearchCV(NET, {"batch_size": [8]}, cv=folds)
+        whole = epochs_inside(estimator, 5).fit(X, YB, groups=groups)
+        cut = epochs_inside(estimator, 2).fit(X, YB, groups=groups)
+        continue_fit(cut, X, YB, groups=groups, max_epochs=3)
+    assert first_difference(answers(whole), answers(cut)) is None
 
 
 def test_a_tuned_threshold_stays() -> None:
