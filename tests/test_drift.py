@@ -187,6 +187,15 @@ def test_cut_or_not_the_same_is_remembered() -> None:
     assert_same_run(whole, through_pickle(cut).continue_fit(X, y, max_epochs=2))
 
 
+def test_rows_that_come_again_are_kept_once() -> None:
+    """In another order, and with rows added, no row is remembered twice."""
+    X, y, _ = source(0, 100)
+    model = TorchRegressor(Linear, max_epochs=1, random_state=0).fit(X[:60], y[:60])
+    model.continue_fit(X[::-1].copy(), y[::-1].copy())
+    keys = run_state(model)["seen"]["keys"]
+    assert len(keys) == len(set(keys.tolist())) == 100
+
+
 def test_a_call_that_fails_leaves_the_record_as_it_was() -> None:
     """What a refused call brought is not remembered."""
     X, y, _ = source(0)

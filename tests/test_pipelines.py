@@ -177,6 +177,14 @@ def test_refit_learns_from_the_new_rows_and_says_so() -> None:
     assert pipe["net"].n_epochs_ == 4
 
 
+def test_refit_is_told_once() -> None:
+    """What the pipeline has said of its transformers, the network does not say again."""
+    pipe = Pipeline([("pca", PCA(2)), ("net", network())]).fit(XS, Y)
+    with pytest.warns(DataDriftWarning) as told:
+        continue_fit(pipe, XS[:, ::-1] * [1, 20, 3, 1], Y, transformers="refit")
+    assert len(told) == 1
+
+
 def test_refit_that_changes_nothing_is_silent() -> None:
     """The same rows give the same transformer, and the training is exact."""
     pipe = ContinuablePipeline([("scale", StandardScaler()), ("net", network())])
