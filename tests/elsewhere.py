@@ -7,14 +7,12 @@ from typing import Any
 
 import joblib
 import torch
-from joblib.externals.loky import get_reusable_executor
 
 
 def continue_elsewhere(estimator: Any, folder: Path, verb: str, *data: Any, **arguments: Any) -> Any:
     """Return what another process made of the estimator, which went there and back through joblib files."""
     joblib.dump((estimator, data), folder / "there.joblib")
-    worker = get_reusable_executor(max_workers=1, timeout=60)
-    worker.submit(_continue, folder, verb, arguments).result()
+    joblib.Parallel(n_jobs=2)([joblib.delayed(_continue)(folder, verb, arguments)])  # in a worker, not here
     return joblib.load(folder / "back.joblib")
 
 
