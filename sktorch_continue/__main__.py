@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sktorch_continue.checkpoint import RunFolder
-from sktorch_continue.checkpoint.files import damage, holds_checkpoint, read_manifest
+from sktorch_continue.checkpoint.files import holds_checkpoint
+from sktorch_continue.checkpoint.reading import damage, read_manifest
 from sktorch_continue.exceptions import CheckpointError
 
 SOUND, DAMAGED, NOTHING = 0, 1, 2

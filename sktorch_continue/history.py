@@ -83,6 +83,10 @@ class History(Sequence[dict[str, Any]]):
         """Return rows and calls as plain values, copied; rows of one level, since a closed one no longer changes."""
         return {"rows": [dict(row) for row in self._rows], "calls": copy.deepcopy(self.calls)}
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return what :meth:`state_dict` does for those who only read: closed rows are not copied."""
+        return {"rows": [*self._rows[:-1], *map(dict, self._rows[-1:])], "calls": copy.deepcopy(self.calls)}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take rows and calls from `state`."""
         self._rows = copy.deepcopy(state["rows"])

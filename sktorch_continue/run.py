@@ -251,9 +251,16 @@ class Run:
         """Whether there is an optimizer; a run that was exported for serving has none."""
         return hasattr(self, "optimizer")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, history: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the run as one dictionary of tensors and plain values.
 
+        Parameters
+        ----------
+        history : dict, optional
+            To use as the state of the history, instead of a copy of it all.
+
+        Notes
+        -----
         Tensors of module and optimizer are the living ones, as in torch: copy what is to outlast the next step.
         """
         return {
@@ -270,7 +277,7 @@ class Run:
                 name: {"class": type(callback).__qualname__, "state": callback.state_dict()}
                 for name, callback in self.callbacks.items()
             },
-            "history": self.history.state_dict(),
+            "history": self.history.state_dict() if history is None else history,
             "progress": self.progress.state_dict(),
             "seed": self.seed,
             "held_out": self.held_out.state_dict(),

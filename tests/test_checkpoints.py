@@ -154,9 +154,18 @@ def test_there_is_no_pickle_inside(tmp_path):
     """A checkpoint is JSON and safetensors, and a reader needs nothing else."""
     classifier(callbacks=[EarlyStopping(restore_best=True)]).fit(X, Y).save_checkpoint(tmp_path / "c")
     names = sorted(path.name for path in (tmp_path / "c").iterdir())
-    assert names == ["best.safetensors", "manifest.json", "module.safetensors", "state.json", "training.safetensors"]
+    assert names == [
+        "best.safetensors",
+        "history.jsonl",
+        "manifest.json",
+        "module.safetensors",
+        "state.json",
+        "training.safetensors",
+    ]
     for name in names:
-        if name.endswith("json"):
+        if name.endswith("jsonl"):
+            [json.loads(line) for line in (tmp_path / "c" / name).read_bytes().splitlines()]
+        elif name.endswith("json"):
             json.loads((tmp_path / "c" / name).read_bytes())
         else:
             safetensors.torch.load_file(tmp_path / "c" / name)

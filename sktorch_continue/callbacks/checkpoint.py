@@ -15,6 +15,7 @@ from sktorch_continue.callbacks.base import Callback, overrides
 from sktorch_continue.callbacks.monitor import check_mode, gain
 from sktorch_continue.checkpoint import RunFolder
 from sktorch_continue.checkpoint.folder import position
+from sktorch_continue.checkpoint.writing import Writer
 from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError, warn
 
 ON_ERROR = ("raise", "warn")
@@ -214,6 +215,7 @@ class _OpenFolder:
 
     def __init__(self, folder: RunFolder, run: Any) -> None:
         self._folder = folder
+        self._writer = Writer()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sktorch_continue.checkpoint")
         self._writing: Future[None] | None = None
         self._begun = time.monotonic()
@@ -241,7 +243,7 @@ class _OpenFolder:
         self._writing = self._pool.submit(partial(self._write, name, contents, keep_last, keep))
 
     def _write(self, name: str, contents: dict[str, Any], keep_last: int | None, keep: list[str]) -> None:
-        self._folder.write(name, contents)
+        self._writer.write(self._folder.path / name, contents)
         self._folder.prune(keep_last, keep)
 
     def wait(self) -> None:
@@ -260,6 +262,7 @@ class _OpenFolder:
             self.wait()
         finally:
             self._pool.shutdown()
+            self._writer.close()
             self._folder.unlock()
 
 

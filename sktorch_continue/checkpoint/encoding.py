@@ -34,19 +34,25 @@ class Encoder:
     homes : dict of tuple of str to str
         Where the tensors below a path go; the key in that file is the rest of the path. Other tensors go to
         `elsewhere` under their whole path.
-    elsewhere : str
-        A file.
+    elsewhere : str or None
+        A file. None puts tensors into the document itself, byte by byte.
+    apart : dict of tuple of str to str
+        Lists to leave out of the document, and the file that will hold each.
 
     Attributes
     ----------
     tensors : dict of str to dict of str to Tensor
         By file and key.
+    lists : dict of str to list
+        What was left out, by file.
     """
 
-    def __init__(self, homes: dict[Path, str], elsewhere: str) -> None:
+    def __init__(self, homes: dict[Path, str], elsewhere: str | None, apart: dict[Path, str]) -> None:
         self._homes = homes
         self._elsewhere = elsewhere
-        self.tensors: Tensors = {file: {} for file in [*homes.values(), elsewhere]}
+        self._apart = apart
+        self.tensors: Tensors = {file: {} for file in [*homes.values(), elsewhere] if file is not None}
+        self.lists: dict[str, list[Any]] = {}
 
     def encode(self, value: Any, path: Path = ()) -> Any:
         """Return `value` as a document.
@@ -63,13 +69,17 @@ class Encoder:
         if len(path) > DEEPEST:
             raise CheckpointError(f"{_shown(path)} is nested more than {DEEPEST} levels deep; keep less nested state")
         if type(value) is list:
-            return self._items(value, path)
+            return self._items(value, path) if path not in self._apart else self._left_out(value, path)
         if type(value) is dict and all(type(key) is str and not key.startswith("$") for key in value):
             return {key: self.encode(item, (*path, key)) for key, item in value.items()}
         return self._tagged(value, path)
 
     def _items(self, values: Any, path: Path) -> list[Any]:
         return [self.encode(item, (*path, str(i))) for i, item in enumerate(values)]
+
+    def _left_out(self, values: list[Any], path: Path) -> dict[str, str]:
+        self.lists[self._apart[path]] = values
+        return {"$lines": self._apart[path]}
 
     def _pairs(self, value: Any, path: Path) -> list[Any]:
         return [[self.encode(k, (*path, f"key {k!r}")), self.encode(v, (*path, str(k)))] for k, v in value.items()]
@@ -104,7 +114,7 @@ class Encoder:
             "chooses what it stores in state_dict)"
         )
 
-    def _place(self, tensor: torch.Tensor, path: Path) -> list[str]:
+    def _place(self, tensor: torch.Tensor, path: Path) -> list[Any]:
         if tensor.layout != torch.strided or tensor.dtype not in TENSOR_DTYPES:
             raise CheckpointError(
                 f"{_shown(path)} is a tensor of dtype {tensor.dtype} and layout {tensor.layout}; a dense tensor of one "
@@ -112,6 +122,9 @@ class Encoder:
             )
         home = next((home for home in self._homes if path[: len(home)] == home), ())
         file = self._homes[home] if home else self._elsewhere
+        if file is None:
+            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            return [str(tensor.dtype).removeprefix("torch."), list(tensor.shape), raw.hex()]
         key = ".".join(path[len(home) :])
         while key in self.tensors[file]:  # dots in names can make two paths look alike
             key += "'"
@@ -132,25 +145,27 @@ def _shown(path: Path) -> str:
     return ".".join(path) or "the value"
 
 
-def decode(document: Any, tensors: Tensors) -> Any:
-    """Return the values that a document and its tensors stand for.
+def decode(document: Any, tensors: Tensors, lists: dict[str, list[Any]]) -> Any:
+    """Return the values that a document, its tensors, and the documents of the lists it leaves out stand for.
 
     Raises
     ------
     CorruptCheckpointError
         If it is no document an :class:`Encoder` makes, naming the place.
     """
-    return _Decoder(tensors).decode(document, ())
+    return _Decoder(tensors, lists).decode(document, ())
 
 
 class _Decoder:
-    def __init__(self, tensors: Tensors) -> None:
+    def __init__(self, tensors: Tensors, lists: dict[str, list[Any]]) -> None:
         self._tensors = tensors
+        self._lists = lists
         self._kinds: dict[str, Callable[[Any, Path], Any]] = {
             "$float": lambda value, _: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value],
             "$tensor": lambda value, _: self._tensor(value),
             "$array": self._array,
             "$scalar": lambda value, _: np.frombuffer(bytes.fromhex(value[1]), _dtype(value[0]), count=1)[0],
+            "$lines": lambda value, path: self._items(self._lists[value], path),
             "$tuple": lambda value, path: tuple(self._items(value, path)),
             "$ordered": self._ordered,
             "$dict": lambda value, path: dict(self._pairs(value, path)),
@@ -196,6 +211,10 @@ class _Decoder:
         return ordered
 
     def _tensor(self, place: Any) -> torch.Tensor:
+        if len(place) == 3:
+            dtype, shape, raw = place
+            values = torch.frombuffer(bytearray.fromhex(raw), dtype=_torch_dtype(dtype)) if raw else torch.empty(0)
+            return values.to(_torch_dtype(dtype)).reshape(shape)
         file, key = place
         return self._tensors[file][key]
 

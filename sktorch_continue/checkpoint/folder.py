@@ -11,7 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sktorch_continue.checkpoint.files import flush, found, holds_checkpoint, read_checkpoint, write_checkpoint
+from sktorch_continue.checkpoint.files import flush, found, holds_checkpoint
+from sktorch_continue.checkpoint.reading import read_checkpoint
 from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError
 
 LOCK = ".lock"
@@ -101,16 +102,6 @@ class RunFolder:
         name = f"epoch-{n_epochs:06d}-step-{n_steps:012d}"
         taken = [position(c)[2] for c in self.checkpoints() if position(c)[:2] == (n_steps, n_epochs)]
         return f"{name}-{max(taken) + 1}" if taken else name
-
-    def write(self, name: str, contents: dict[str, Any]) -> None:
-        """Write a checkpoint under a free name.
-
-        Raises
-        ------
-        CheckpointError
-            If it could not be written; those that are there stay.
-        """
-        write_checkpoint(self.path / name, contents)
 
     def prune(self, keep_last: int | None, keep: Collection[str]) -> None:
         """Remove all but the furthest `keep_last` checkpoints and those named in `keep`."""

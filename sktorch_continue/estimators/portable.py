@@ -20,9 +20,18 @@ from sktorch_continue.specification import describe, same_architecture
 BUILT_FROM = ("module", "criterion", "optimizer", "lr", "lr_scheduler", "lr_scheduler_interval", "lr_scheduler_monitor")
 
 
-def contents(estimator: Any) -> dict[str, Any]:
-    """Return everything a checkpoint of a fitted estimator holds, as copies on the CPU."""
+def contents(estimator: Any, *, copied: bool = True) -> dict[str, Any]:
+    """Return everything a checkpoint of a fitted estimator holds, on the CPU.
+
+    Parameters
+    ----------
+    estimator : TorchEstimator
+        Fitted.
+    copied : bool, default=True
+        Copy the tensors, so that training on does not change them while they are written.
+    """
     run: Run = estimator._run
+    state = run.state_dict(history=run.history.snapshot())
     params = estimator.get_params(deep=False)
     fitted = {n: v for n, v in vars(estimator).items() if n.endswith("_") and not n.startswith("_") and n not in params}
     return {
@@ -41,7 +50,7 @@ def contents(estimator: Any) -> dict[str, Any]:
             "fitted": copy.deepcopy(fitted),
             "target": dict(vars(estimator._target)),
         },
-        "run": detached(run.state_dict(), copy=True),
+        "run": {name: part if name == "history" else detached(part, copy=copied) for name, part in state.items()},
     }
 
 
@@ -92,7 +101,8 @@ def restored(estimator: Any, stored: dict[str, Any]) -> Any:
     params = estimator.get_params(deep=False)
     check_parameters(params)
     check_device(params["device"])
-    vars(draft).update({name: value for name, value in vars(estimator).items() if name not in _learned(estimator)})
+    learned = _learned(estimator)
+    vars(draft).update({name: value for name, value in vars(estimator).items() if name not in learned})
     try:
         vars(draft).update(copy.deepcopy(stored["estimator"]["fitted"]))
         draft._target = draft._target_kind(**stored["estimator"]["target"])

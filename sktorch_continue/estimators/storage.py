@@ -83,7 +83,7 @@ class StoredRun(DoubleUnderscoreParameters):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"the folder for checkpoint {path} cannot be made: {error}") from error
-        checkpoint.write_checkpoint(Path(os.path.abspath(path)), contents(self))
+        checkpoint.write_checkpoint(Path(os.path.abspath(path)), contents(self, copied=False))
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> Self:
         """Replace the run of this estimator with that of a checkpoint; its parameters stay.
