@@ -20,7 +20,7 @@ KNOWN = 0.9  # share of remembered rows that makes data the same, with rows adde
 
 CHANGED = 0.25  # of the spread of a column, between two encodings of one row
 SYSTEMATIC = 2.0  # times what is left when the new values are predicted from the old ones
-RELATED = 0.5  # share of the new values that the old ones explain, or the rows are not the same
+RELATED = 0.3  # share of the new values that the old ones explain, or the rows are not the same
 RESEMBLES = 0.5  # correlation of a column with itself
 
 PAIRED_ROWS = 4096
