@@ -159,7 +159,7 @@ class Checkpoint(Callback):
         """Store the last completed step where a signal ended the training, and let others write."""
         if self._open is None:
             return
-        ended = isinstance(error, KeyboardInterrupt | SystemExit) and not run.torn
+        ended = isinstance(error, KeyboardInterrupt | SystemExit) and not run.torn and run.n_steps > 0
         try:
             if ended and self._live.stored != _place(run):
                 self._save(run)
