@@ -7,10 +7,10 @@ TEST := .venv/test
 OLDEST := .venv/oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix check format clean
+.PHONY: help demo test test-oldest matrix kills bench-checkpoints check format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
 
 demo: $(DEMO)/installed ## Train and continue on real data, and draw the learning curve
 	$(DEMO)/bin/python examples/demo.py
@@ -23,6 +23,12 @@ test-oldest: $(OLDEST)/installed ## Run the tests with the oldest supported vers
 
 matrix: $(TEST)/installed ## Run every optimizer with every schedule (long)
 	$(TEST)/bin/python -m pytest -n 2 -m matrix
+
+kills: $(TEST)/installed ## Kill 200 trainings at random moments and restart them (minutes)
+	$(TEST)/bin/python -m pytest -m kills -s
+
+bench-checkpoints: $(TEST)/installed ## Measure what checkpoints cost (some minutes; alone on the machine)
+	$(TEST)/bin/python benchmarks/checkpoints.py
 
 check: $(TEST)/installed ## Check format, lint, types and layers
 	$(TEST)/bin/ruff format --check .
