@@ -23,20 +23,31 @@ from sktorch_continue.specification import describe, same_architecture
 BUILT_FROM = ("module", "criterion", "optimizer", "lr", "lr_scheduler", "lr_scheduler_interval", "lr_scheduler_monitor")
 
 
-def contents(estimator: Any, *, copied: bool = True) -> dict[str, Any]:
+def described(estimator: Any) -> dict[str, Any]:
+    """Return what a checkpoint holds of the estimator around a run; it does not change while a call trains."""
+    params = estimator.get_params(deep=False)
+    fitted = {n: v for n, v in vars(estimator).items() if n.endswith("_") and not n.startswith("_") and n not in params}
+    return {
+        "parameters": {name: to_plain(value) for name, value in params.items()},
+        "fitted": copy.deepcopy(fitted),
+        "target": dict(vars(estimator._target)),
+    }
+
+
+def contents(estimator: Any, description: dict[str, Any], *, copied: bool = True) -> dict[str, Any]:
     """Return everything a checkpoint of a fitted estimator holds, on the CPU.
 
     Parameters
     ----------
     estimator : TorchEstimator
         Fitted.
+    description : dict
+        From :func:`described`.
     copied : bool, default=True
         Copy the tensors, so that training on does not change them while they are written.
     """
     run: Run = estimator._run
     state = run.state_dict(history=run.history.snapshot())
-    params = estimator.get_params(deep=False)
-    fitted = {n: v for n, v in vars(estimator).items() if n.endswith("_") and not n.startswith("_") and n not in params}
     return {
         "summary": {
             "estimator": type(estimator).__qualname__,
@@ -48,11 +59,7 @@ def contents(estimator: Any, *, copied: bool = True) -> dict[str, Any]:
             "stopped": run.progress.stopped,
             "last": {name: _shown(value) for name, value in run.history[-1].items()} if run.history else {},
         },
-        "estimator": {
-            "parameters": {name: to_plain(value) for name, value in params.items()},
-            "fitted": copy.deepcopy(fitted),
-            "target": dict(vars(estimator._target)),
-        },
+        "estimator": description,
         "run": {name: part if name == "history" else detached(part, copy=copied) for name, part in state.items()},
     }
 

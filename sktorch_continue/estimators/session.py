@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from sktorch_continue.callbacks import PrintLog
 from sktorch_continue.data import Dataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
 from sktorch_continue.estimators.call import Call, Intent, Rows
-from sktorch_continue.estimators.portable import contents
+from sktorch_continue.estimators.portable import contents, described
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.run import Run
 from sktorch_continue.session import Session
@@ -56,6 +57,10 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         mask = held if on == "valid" else ~held
         return _select(rows.X, mask), _select(rows.y, mask)
 
+    @functools.cache
+    def description() -> dict[str, Any]:
+        return described(draft)
+
     return Session(
         train=train,
         valid=valid if valid is not None and len(valid) else None,
@@ -68,7 +73,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         validation_fingerprint=_validation_fingerprint(identities, valid, validation),
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
-        contents=lambda: contents(draft),
+        contents=lambda: contents(draft, description()),
         watchers=[*([PrintLog()] if params["verbose"] else []), *([call.checkpoint] if call.checkpoint else [])],
     )
 
