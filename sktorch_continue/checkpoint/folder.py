@@ -57,6 +57,8 @@ class RunFolder:
         CheckpointError
             If another one is writing, or the folder cannot be made or written to.
         """
+        if holds_checkpoint(self.path):
+            raise CheckpointError(f"{self.path} is a single checkpoint and not the folder of a run; give another path")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if (self.path / LOCK).is_symlink():
