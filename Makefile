@@ -7,10 +7,10 @@ TEST := .venv/test
 OLDEST := .venv/oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix sklearn-pipeline check format clean
+.PHONY: help demo test test-oldest matrix kills bench-checkpoints sklearn-pipeline check format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
 
 demo: $(DEMO)/installed ## Train and continue on real data, and draw the learning curve
 	$(DEMO)/bin/python examples/demo.py
@@ -27,6 +27,12 @@ matrix: $(TEST)/installed ## Run every optimizer with every schedule (long)
 sklearn-pipeline: $(TEST)/installed ## Run scikit-learn's own tests of Pipeline with ContinuablePipeline in its place
 	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_pipeline --pyargs sklearn.tests.test_pipeline \
 		--override-ini addopts= --override-ini filterwarnings=
+
+kills: $(TEST)/installed ## Kill 200 trainings at random moments and restart them (minutes)
+	$(TEST)/bin/python -m pytest -m kills -s
+
+bench-checkpoints: $(TEST)/installed ## Measure what checkpoints cost (some minutes; alone on the machine)
+	$(TEST)/bin/python benchmarks/checkpoints.py
 
 check: $(TEST)/installed ## Check format, lint, types and layers
 	$(TEST)/bin/ruff format --check .

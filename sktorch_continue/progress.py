@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
@@ -65,7 +65,17 @@ class Progress:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the counters from `state`."""
+        """Take the counters from `state`.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be what :meth:`state_dict` returned.
+        """
+        names = [field.name for field in fields(self)]
+        counts = [state.get(name) for name in names if isinstance(vars(self)[name], int)]
+        if sorted(state) != sorted(names) or not all(type(count) is int and count >= 0 for count in counts):
+            raise ValueError(f"progress cannot be {state}; {names} were expected, and counts of zero or more")
         for name, value in state.items():
             setattr(self, name, value)
         self.begun = None if state["begun"] is None else BegunEpoch(**state["begun"])

@@ -25,6 +25,8 @@ from sktorch_continue.progress import Progress
 from sktorch_continue.session import Facts, Session
 from sktorch_continue.specification import Specification
 
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+
 
 class Run:
     """One training: module, criterion, optimizer, schedule, callbacks, history, progress, streams, held-out rows.
@@ -81,7 +83,7 @@ class Run:
     def build_network(self) -> None:
         """Build module and criterion, random weights drawn from the run's seed; call it under a loan of streams."""
         streams.seed_construction(self.seed, 0)
-        sizes = {**self.facts.sizes, "dtype": getattr(torch, self.facts.dtype)}
+        sizes = {**self.facts.sizes, "dtype": PRECISIONS[self.facts.dtype]}
         offered = sizes if self.specification.module.factory is modules.MLP else self.facts.sizes
         self.module = modules.build_module(self.specification.module, offered).to(self.device)
         self.criterion = build_criterion(self.specification.criterion)
@@ -316,7 +318,8 @@ class Run:
         for name, callback in self.callbacks.items():
             if name in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][name]["state"])
-        self.best = state["best"] and {n: t.to(self.device, copy=not alias) for n, t in state["best"].items()}
+        best = state["best"]
+        self.best = None if best is None else {n: t.to(self.device, copy=not alias) for n, t in best.items()}
         self.history.load_state_dict(state["history"])
         self.progress.load_state_dict(state["progress"])
         self.id, self.seed = state["id"], state["seed"]

@@ -186,8 +186,11 @@ def describe(value: Any, _depth: int = 0) -> Description:
         value = value.item()
     if isinstance(value, float) and value != value:
         return "nan"  # which does not equal itself
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None:
         return value
+    for plain in (bool, int, float, str):
+        if isinstance(value, plain):
+            return plain(value)  # a member of an enumeration as what it stands for
     if _depth > _DEEPEST:
         return _qualified(type(value))
     deeper: Callable[[Any], Description] = functools.partial(describe, _depth=_depth + 1)

@@ -217,6 +217,14 @@ def test_two_checkpoints_of_one_run_write_apart(tmp_path):
         classifier(Checkpoint(tmp_path / "one"), ("two", Checkpoint(tmp_path / "one"))).fit(X, Y)
 
 
+def test_a_single_checkpoint_is_no_run_folder(tmp_path):
+    """A folder that save_checkpoint wrote is not written into."""
+    classifier().fit(X, Y).save_checkpoint(tmp_path / "c")
+    with pytest.raises(CheckpointError, match="a single checkpoint and not the folder of a run"):
+        classifier(Checkpoint(tmp_path / "c")).fit(X, Y)
+    assert classifier().load_checkpoint(tmp_path / "c").n_epochs_ == 4
+
+
 def test_the_prototype_is_not_changed(tmp_path):
     """The instance that was passed knows no folder and no best, and can be passed again."""
     prototype = Checkpoint(tmp_path / "run", keep_best=1)

@@ -82,6 +82,16 @@ def test_schedules_filled_in_and_callbacks_resume_as_they_were_planned(tmp_path,
     assert_same_run(whole, classifier(**params).resume_fit(X, Y, path=tmp_path / "c"), X)
 
 
+@pytest.mark.parametrize("step", range(1, 12))
+def test_a_schedule_with_an_end_resumes_where_the_last_batch_is_short(step):
+    """Steps of an epoch that was cut are counted as they were taken, also after its last one, which had fewer rows."""
+    schedule = {"lr_scheduler": "OneCycleLR", "lr_scheduler__max_lr": 0.1, "lr_scheduler_interval": "step"}
+    params = {**schedule, "batch_size": 13}  # 13, 13 and 4 of 30 rows
+    whole = classifier(**params).fit(X, Y)
+    assert whole.n_steps_ == 12
+    assert_same_run(whole, interrupted(classifier(**params), step).resume_fit(X, Y), X)
+
+
 @pytest.mark.parametrize(
     "fit_params",
     [

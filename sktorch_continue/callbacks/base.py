@@ -95,7 +95,17 @@ class Callback:
         return {name: copy.deepcopy(value) for name, value in vars(self).items() if name not in arguments}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the state of a callback of the same class."""
+        """Take the state of a callback of the same class.
+
+        Raises
+        ------
+        ValueError
+            If it would replace an argument or a method.
+        """
+        arguments = inspect.signature(type(self)).parameters
+        refused = [name for name in state if name in arguments or callable(getattr(type(self), name, None))]
+        if refused:
+            raise ValueError(f"{refused} of {type(self).__name__} are arguments or methods, and no state")
         vars(self).update(copy.deepcopy(state))
 
 

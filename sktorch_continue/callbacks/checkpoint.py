@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sktorch_continue.callbacks.base import Callback, overrides
 from sktorch_continue.callbacks.monitor import check_mode, gain
-from sktorch_continue.checkpoint import RunFolder
-from sktorch_continue.checkpoint.folder import position
-from sktorch_continue.checkpoint.writing import Writer
-from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError, warn
+from sktorch_continue.callbacks.open_folder import OpenFolder, place
+from sktorch_continue.exceptions import CheckpointError, warn
 
 ON_ERROR = ("raise", "warn")
 
@@ -106,7 +101,7 @@ class Checkpoint(Callback):
         self.on_error = on_error
         self.folder: str | None = None
         self.best: list[tuple[float, str]] = []
-        self._open: _OpenFolder | None = None  # while a call trains
+        self._open: OpenFolder | None = None  # while a call trains
 
     # ---- state ----------------------------------------------------------------------------------------------------
 
@@ -131,7 +126,7 @@ class Checkpoint(Callback):
         if self.keep_best:
             run.check_monitor(self.monitor)
         self.folder = self.locate()
-        self._open = _OpenFolder(RunFolder(self.folder), run)
+        self._open = OpenFolder(self.folder, run)
 
     def on_step_end(self, run: Any) -> None:
         """Write where steps or seconds say so."""
@@ -151,7 +146,7 @@ class Checkpoint(Callback):
     def on_train_end(self, run: Any) -> None:
         """Store the final state, and wait until it is on disk."""
         others = [callback for callback in run.callbacks.values() if not isinstance(callback, Checkpoint)]
-        if self._live.stored != _place(run) or any(overrides(callback, "on_train_end") for callback in others):
+        if self._live.stored != place(run) or any(overrides(callback, "on_train_end") for callback in others):
             self._save(run)
         self._close()
 
@@ -159,9 +154,9 @@ class Checkpoint(Callback):
         """Store the last completed step where a signal ended the training, and let others write."""
         if self._open is None:
             return
-        ended = isinstance(error, KeyboardInterrupt | SystemExit) and not run.torn
+        ended = isinstance(error, KeyboardInterrupt | SystemExit) and not run.torn and run.n_steps > 0
         try:
-            if ended and self._live.stored != _place(run):
+            if ended and self._live.stored != place(run):
                 self._save(run)
         finally:
             self._close()
@@ -175,7 +170,7 @@ class Checkpoint(Callback):
         return self.folder or os.path.abspath(self.path())
 
     @property
-    def _live(self) -> _OpenFolder:
+    def _live(self) -> OpenFolder:
         if self._open is None:
             raise RuntimeError("a Checkpoint writes only while a call trains")
         return self._open
@@ -208,94 +203,3 @@ class Checkpoint(Callback):
             if self.on_error == "raise":
                 raise
             warn(f"{error}. The training goes on without this checkpoint")
-
-
-class _OpenFolder:
-    """A run folder that one call writes to: its lock, and the thread that writes aside."""
-
-    def __init__(self, folder: RunFolder, run: Any) -> None:
-        self._folder = folder
-        self._writer = Writer()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sktorch_continue.checkpoint")
-        self._writing: Future[None] | None = None
-        self._begun = time.monotonic()
-        self.stored: tuple[int, int] | None = None
-        folder.lock()
-        try:
-            _refuse_another_run(folder, run)
-            folder.tidy(_place(run))
-        except BaseException:
-            folder.unlock()
-            raise
-
-    def seconds(self) -> float:
-        """Return how long ago the last checkpoint was begun."""
-        return time.monotonic() - self._begun
-
-    def name(self, run: Any) -> str:
-        """Return the name the next checkpoint will have."""
-        return self._folder.free_name(run.n_epochs, run.n_steps)
-
-    def save(self, run: Any, keep_last: int | None, keep: list[str]) -> None:
-        """Copy the run, and have the thread write it and remove what is no longer to be kept."""
-        name, contents = self.name(run), run.session.contents()
-        self._begun, self.stored = time.monotonic(), _place(run)
-        self._writing = self._pool.submit(partial(self._write, name, contents, keep_last, keep))
-
-    def _write(self, name: str, contents: dict[str, Any], keep_last: int | None, keep: list[str]) -> None:
-        self._writer.write(self._folder.path / name, contents)
-        self._folder.prune(keep_last, keep)
-
-    def wait(self) -> None:
-        """Wait for the write under way; raise what went wrong with it."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            try:
-                writing.result()
-            except BaseException:
-                self.stored = None
-                raise
-
-    def close(self) -> None:
-        """Wait, end the thread and let others write."""
-        try:
-            self.wait()
-        finally:
-            self._pool.shutdown()
-            self._writer.close()
-            self._folder.unlock()
-
-
-def _place(run: Any) -> tuple[int, int]:
-    return run.n_steps, run.n_epochs
-
-
-def _refuse_another_run(folder: RunFolder, run: Any) -> None:
-    """Refuse a folder whose newest checkpoint is not a place this run has passed.
-
-    Raises
-    ------
-    CheckpointError
-        Naming both.
-    """
-    way_out = "give this one another path, or remove the folder"
-    try:
-        newest = folder.newest_sound()
-    except CorruptCheckpointError as error:
-        raise CheckpointError(f"{folder.path} holds checkpoints that cannot be read; {way_out}. {error}") from error
-    if newest is None:
-        return
-    checkpoint, contents, _ = newest
-    stored = contents["run"]
-    if stored["id"] != run.id:
-        raise CheckpointError(
-            f"{folder.path} holds another run (at epoch {contents['summary']['n_epochs']}), which is not mixed with "
-            f"this one; {way_out}. To go on with the run that is there, use resume_fit or load_checkpoint"
-        )
-    passed = [row["duration"] for row in stored["history"]["rows"]]  # no two trainings take the same time
-    if position(checkpoint)[:2] > _place(run) or passed != [row["duration"] for row in run.history[: len(passed)]]:
-        raise CheckpointError(
-            f"{folder.path} holds this run at epoch {contents['summary']['n_epochs']}, step "
-            f"{contents['summary']['n_steps']}, where this estimator, at epoch {run.n_epochs}, step {run.n_steps}, has "
-            f"not been; load it with resume_fit or load_checkpoint, or {way_out}"
-        )

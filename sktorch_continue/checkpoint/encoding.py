@@ -7,6 +7,7 @@ builtins, NumPy arrays and scalars, and tensors can come out of a document, so t
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,11 @@ import torch
 from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError
 
 DEEPEST = 100
+LARGEST = 1 << 14000  # Python makes no text of integers with more than 4300 digits
 PLAIN = (type(None), bool, int, str)
+ARRAYS = (np.ndarray, np.memmap)
+ARRAY_DTYPE = re.compile(r"[<>|=]?[biufcmMSUVO]\d*(\[\d*\w*\])?")  # NumPy evaluates what looks like a tuple
+TORCH_DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if isinstance(d, torch.dtype)}
 INTEGERS = [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
 TENSOR_DTYPES = {torch.bool, torch.complex64, *INTEGERS, *FLOATS}  # what safetensors knows
@@ -62,12 +67,16 @@ class Encoder:
         CheckpointError
             For a value of another kind, naming its path.
         """
+        if len(path) > DEEPEST:
+            raise CheckpointError(f"{_shown(path)} is nested more than {DEEPEST} levels deep; keep less nested state")
+        if type(value) is int and abs(value) >= LARGEST:
+            raise CheckpointError(
+                f"{_shown(path)} is an integer of {value.bit_length()} bits; at most 14000 are stored"
+            )
         if type(value) in PLAIN:
             return value
         if type(value) is float:
             return value if math.isfinite(value) else {"$float": str(value)}
-        if len(path) > DEEPEST:
-            raise CheckpointError(f"{_shown(path)} is nested more than {DEEPEST} levels deep; keep less nested state")
         if type(value) is list:
             return self._items(value, path) if path not in self._apart else self._left_out(value, path)
         if type(value) is dict and all(type(key) is str and not key.startswith("$") for key in value):
@@ -82,15 +91,15 @@ class Encoder:
         return {"$lines": self._apart[path]}
 
     def _pairs(self, value: Any, path: Path) -> list[Any]:
-        return [[self.encode(k, (*path, f"key {k!r}")), self.encode(v, (*path, str(k)))] for k, v in value.items()]
+        return [[self.encode(k, (*path, "a key")), self.encode(v, (*path, _step(k)))] for k, v in value.items()]
 
     def _tagged(self, value: Any, path: Path) -> Any:
         kind = type(value)
         if isinstance(value, torch.Tensor):
             return {"$tensor": self._place(value, path)}
-        if isinstance(value, np.ndarray):
+        if kind in ARRAYS:
             return {"$array": self._array(np.asarray(value), path)}
-        if isinstance(value, np.generic) and value.dtype.kind != "O":
+        if isinstance(value, np.generic) and value.dtype.kind != "O" and not value.dtype.names:
             return {"$scalar": [value.dtype.str, value.tobytes().hex()]}
         if kind is tuple:
             return {"$tuple": self._items(value, path)}
@@ -103,7 +112,7 @@ class Encoder:
         if kind is bytes:
             return {"$bytes": value.hex()}
         if kind is complex:
-            return {"$complex": [self.encode(value.real, path), self.encode(value.imag, path)]}
+            return {"$complex": self._items([value.real, value.imag], path)}
         if kind is torch.Size:
             return {"$size": list(value)}
         if kind in (torch.dtype, torch.device):
@@ -115,20 +124,21 @@ class Encoder:
         )
 
     def _place(self, tensor: torch.Tensor, path: Path) -> list[Any]:
-        if tensor.layout != torch.strided or tensor.dtype not in TENSOR_DTYPES:
+        if tensor.layout != torch.strided or tensor.dtype not in TENSOR_DTYPES or tensor.is_meta:
             raise CheckpointError(
-                f"{_shown(path)} is a tensor of dtype {tensor.dtype} and layout {tensor.layout}; a dense tensor of one "
-                f"of {sorted(map(str, TENSOR_DTYPES))} was expected"
+                f"{_shown(path)} is a tensor of {tensor.dtype}, {tensor.layout}, on {tensor.device}; a dense one of "
+                f"{sorted(map(str, TENSOR_DTYPES))} was expected"
             )
+        tensor = tensor.detach().resolve_conj().resolve_neg()
         home = next((home for home in self._homes if path[: len(home)] == home), ())
         file = self._homes[home] if home else self._elsewhere
         if file is None:
-            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            raw = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
             return [str(tensor.dtype).removeprefix("torch."), list(tensor.shape), raw.hex()]
-        key = ".".join(path[len(home) :])
-        while key in self.tensors[file]:  # dots in names can make two paths look alike
+        key = ".".join(path[len(home) :]).encode("utf-8", "backslashreplace").decode()
+        while key in self.tensors[file] or key == "__metadata__":  # dots in names can make two paths look alike
             key += "'"
-        self.tensors[file][key] = tensor.detach()
+        self.tensors[file][key] = tensor
         return [file, key]
 
     def _array(self, array: np.ndarray, path: Path) -> list[Any]:
@@ -136,9 +146,13 @@ class Encoder:
             return [array.dtype.str, self._place(torch.from_numpy(np.array(array, order="C")), path)]
         if array.dtype.kind == "O":
             return [array.dtype.str, list(array.shape), self._items(array.reshape(-1).tolist(), path)]
-        if array.dtype.hasobject or array.dtype.names:
+        if array.dtype.hasobject or array.dtype.names or not array.dtype.itemsize:
             raise CheckpointError(f"{_shown(path)} is an array of dtype {array.dtype}, which a checkpoint cannot hold")
         return [array.dtype.str, list(array.shape), array.tobytes().hex()]
+
+
+def _step(key: Any) -> str:
+    return key if type(key) is str else repr(key) if isinstance(key, int) and abs(key) < LARGEST else type(key).__name__
 
 
 def _shown(path: Path) -> str:
@@ -164,7 +178,7 @@ class _Decoder:
             "$float": lambda value, _: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value],
             "$tensor": lambda value, _: self._tensor(value),
             "$array": self._array,
-            "$scalar": lambda value, _: np.frombuffer(bytes.fromhex(value[1]), _dtype(value[0]), count=1)[0],
+            "$scalar": lambda value, _: _scalar(bytes.fromhex(value[1]), _dtype(value[0])),
             "$lines": lambda value, path: self._items(self._lists[value], path),
             "$tuple": lambda value, path: tuple(self._items(value, path)),
             "$ordered": self._ordered,
@@ -174,8 +188,8 @@ class _Decoder:
             "$frozenset": lambda value, path: frozenset(self._items(value, path)),
             "$bytes": lambda value, _: bytes.fromhex(value),
             "$complex": lambda value, path: complex(*self._items(value, path)),
-            "$size": lambda value, _: torch.Size([int(size) for size in value]),
-            "$dtype": lambda value, _: _torch_dtype(value),
+            "$size": lambda value, _: torch.Size(np.array(value, np.int64).tolist()),
+            "$dtype": lambda value, _: TORCH_DTYPES[value],
             "$device": lambda value, _: torch.device(value),
         }
 
@@ -213,8 +227,9 @@ class _Decoder:
     def _tensor(self, place: Any) -> torch.Tensor:
         if len(place) == 3:
             dtype, shape, raw = place
-            values = torch.frombuffer(bytearray.fromhex(raw), dtype=_torch_dtype(dtype)) if raw else torch.empty(0)
-            return values.to(_torch_dtype(dtype)).reshape(shape)
+            known = TORCH_DTYPES[dtype]
+            values = torch.frombuffer(bytearray.fromhex(raw), dtype=known) if raw else torch.empty(0, dtype=known)
+            return values.reshape(shape)
         file, key = place
         return self._tensors[file][key]
 
@@ -232,14 +247,14 @@ class _Decoder:
         return filled.reshape(shape)
 
 
+def _scalar(content: bytes, dtype: np.dtype) -> Any:
+    if dtype.itemsize == 0:
+        return dtype.type()
+    (found,) = np.frombuffer(content, dtype)
+    return found
+
+
 def _dtype(name: Any) -> np.dtype:
-    if not isinstance(name, str):
+    if not (isinstance(name, str) and ARRAY_DTYPE.fullmatch(name)):
         raise TypeError(f"{name!r} is no dtype")
     return np.dtype(name)
-
-
-def _torch_dtype(name: Any) -> torch.dtype:
-    dtype = getattr(torch, name)
-    if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"{name!r} is no dtype")
-    return dtype

@@ -48,8 +48,13 @@ def found(path: Path) -> Path:
     """Return where the checkpoint `path` is: there, or aside when a kill came while it was being replaced."""
     if path.exists() or not path.parent.is_dir():
         return path
-    aside = [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.name}.old-")]
-    return aside[0] if aside else path
+    return max(asides(path), key=lambda aside: (aside / MANIFEST).stat().st_mtime_ns, default=path)
+
+
+def asides(path: Path) -> list[Path]:
+    """Return the older checkpoints that were moved aside when `path` was replaced, and not removed."""
+    beside = [entry for entry in path.parent.iterdir() if entry.name.startswith(f".{path.name}.old-")]
+    return [entry for entry in beside if (entry / MANIFEST).is_file()]
 
 
 def holds_checkpoint(path: Path) -> bool:

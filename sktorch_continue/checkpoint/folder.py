@@ -57,14 +57,20 @@ class RunFolder:
         CheckpointError
             If another one is writing, or the folder cannot be made or written to.
         """
+        if holds_checkpoint(self.path):
+            raise CheckpointError(f"{self.path} is a single checkpoint and not the folder of a run; give another path")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if (self.path / LOCK).is_symlink():
+                raise CheckpointError(f"{self.path / LOCK} is a link, which is not written through; remove it")
             self._lock.acquire()
         except Timeout:
             raise CheckpointError(
                 f"another training is writing its checkpoints to {self.path} right now; wait for it, or give this one "
                 "another path"
             ) from None
+        except CheckpointError:
+            raise
         except (OSError, NotImplementedError) as error:
             raise CheckpointError(f"checkpoints cannot be written to {self.path}: {error}") from error
 
@@ -81,18 +87,22 @@ class RunFolder:
         ------
         CorruptCheckpointError
             If there are checkpoints, and none can be read.
+        CheckpointError
+            If one may not be read, or is of a newer format.
         """
         problems: list[str] = []
         listed = self.checkpoints()
         while listed:
             checkpoint = listed.pop(0)
             try:
-                return checkpoint, read_checkpoint(checkpoint), problems
+                return checkpoint, _read_in_place(checkpoint), problems
             except CheckpointError as error:
-                if checkpoint.exists():
-                    problems.append(str(error))
-                else:  # its writer has moved on and removed it
+                if not checkpoint.exists():  # its writer has moved on and removed it
                     listed, problems = self.checkpoints(), []
+                elif isinstance(error, CorruptCheckpointError):
+                    problems.append(str(error))
+                else:
+                    raise
         if problems:
             raise CorruptCheckpointError(f"no checkpoint in {self.path} can be read: {'; '.join(problems)}")
         return None
@@ -124,6 +134,18 @@ class RunFolder:
             if position(checkpoint)[:2] > furthest:
                 checkpoint.rename(self.path / f"damaged-{checkpoint.name}-{secrets.token_hex(4)}")
         flush(self.path)
+
+
+def _read_in_place(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint, and refuse one that is not where its name says."""
+    contents = read_checkpoint(checkpoint)
+    summary = contents["summary"]
+    if (summary.get("n_steps"), summary.get("n_epochs")) != position(checkpoint)[:2]:
+        raise CorruptCheckpointError(
+            f"checkpoint {checkpoint} is of epoch {summary.get('n_epochs')}, step {summary.get('n_steps')}, and not of "
+            "those in its name"
+        )
+    return contents
 
 
 def _remove(checkpoint: Path) -> None:

@@ -60,8 +60,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         As :func:`read_checkpoint`.
     """
     if not path.is_dir():
-        what = "is no folder" if path.exists() else "does not exist"
-        raise CheckpointError(f"{path} {what}; the path of a checkpoint or of a run folder was expected")
+        kind, what = (CorruptCheckpointError, "is no folder") if path.exists() else (CheckpointError, "does not exist")
+        raise kind(f"{path} {what}; the path of a checkpoint or of a run folder was expected")
     with _readable(path):
         if not _is_file(path / MANIFEST):
             raise CorruptCheckpointError(f"{path} holds no {MANIFEST}: it is no checkpoint, or a damaged one")
@@ -75,7 +75,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"{path} has format {manifest.get('format')!r}; this version reads {sorted(READERS)}. A newer version of "
             "sktorch-continue may read it"
         )
-    if manifest.pop("sha256", None) != seal(manifest):
+    try:
+        fits = manifest.pop("sha256", None) == seal(manifest)
+    except (ValueError, RecursionError):  # a number beyond a float, which JSON reads and does not write
+        fits = False
+    if not fits:
         raise CorruptCheckpointError(f"{path / MANIFEST} does not fit its own checksum")
     _check_names(path, manifest)
     return manifest
@@ -153,7 +157,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CorruptCheckpointError(f"checkpoint {path} holds a file that is no safetensors file: {error}") from error
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -26,6 +26,7 @@ from sktorch_continue.checkpoint.files import (
     STATE,
     TRAINING,
     as_json,
+    asides,
     checksum,
     flush,
     seal,
@@ -91,7 +92,7 @@ class Writer:
             (beside / MANIFEST).write_bytes(as_json(_sealed(contents["summary"], files)))
             list(self._disk.map(flush, [beside / MANIFEST, beside]))
             _put_in_place(beside, path)
-        except (OSError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"checkpoint {path} could not be written: {error}") from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -142,6 +143,7 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         ready[name] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
         apart.add(ready[name].untyped_storage().data_ptr())
     safetensors.torch.save_file(ready, path, metadata={"format": "pt"})
+    path.chmod(path.parent.stat().st_mode & 0o666)  # whoever may read the folder may read the weights
 
 
 def _sealed(summary: dict[str, Any], files: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -158,9 +160,9 @@ def _sealed(summary: dict[str, Any], files: dict[str, dict[str, Any]]) -> dict[s
 
 def _put_in_place(beside: Path, path: Path) -> None:
     """Rename; an older checkpoint at `path` is moved aside first, where :func:`found` looks after a kill."""
-    aside = path.with_name(f".{path.name}.old-{secrets.token_hex(4)}")
     if path.exists():
-        path.rename(aside)
+        path.rename(path.with_name(f".{path.name}.old-{secrets.token_hex(4)}"))
     beside.rename(path)
     flush(path.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    for aside in asides(path):  # also what a kill left at an earlier time
+        shutil.rmtree(aside, ignore_errors=True)

@@ -49,6 +49,11 @@ class DoubleUnderscoreParameters(BaseEstimator):
         for name, value in extra.items():
             setattr(self, name, value)
 
+    @classmethod
+    def _has_parameter(cls, name: str) -> bool:
+        """Tell whether the constructor takes a parameter of this name."""
+        return name in cls._get_param_names() or cls._is_extra(name)
+
     @staticmethod
     def _is_extra(name: str) -> bool:
         return any(name.startswith(prefix) and name != prefix for prefix in PREFIXES)

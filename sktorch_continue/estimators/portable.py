@@ -6,12 +6,15 @@ import copy
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from sktorch_continue.checkpoint import read_newest
 from sktorch_continue.estimators.parameters import check_device, check_parameters
+from sktorch_continue.estimators.soundness import check_restored, check_stored
 from sktorch_continue.estimators.tensors import detached
 from sktorch_continue.estimators.trust import Trust, to_plain
-from sktorch_continue.exceptions import CheckpointError, ContinuationError, CorruptCheckpointError, warn
+from sktorch_continue.exceptions import CheckpointError, ContinuationError, warn
 from sktorch_continue.run import Run
 from sktorch_continue.session import Facts
 from sktorch_continue.specification import describe, same_architecture
@@ -20,20 +23,31 @@ from sktorch_continue.specification import describe, same_architecture
 BUILT_FROM = ("module", "criterion", "optimizer", "lr", "lr_scheduler", "lr_scheduler_interval", "lr_scheduler_monitor")
 
 
-def contents(estimator: Any, *, copied: bool = True) -> dict[str, Any]:
+def described(estimator: Any) -> dict[str, Any]:
+    """Return what a checkpoint holds of the estimator around a run; it does not change while a call trains."""
+    params = estimator.get_params(deep=False)
+    fitted = {n: v for n, v in vars(estimator).items() if n.endswith("_") and not n.startswith("_") and n not in params}
+    return {
+        "parameters": {name: to_plain(value) for name, value in params.items()},
+        "fitted": copy.deepcopy(fitted),
+        "target": dict(vars(estimator._target)),
+    }
+
+
+def contents(estimator: Any, description: dict[str, Any], *, copied: bool = True) -> dict[str, Any]:
     """Return everything a checkpoint of a fitted estimator holds, on the CPU.
 
     Parameters
     ----------
     estimator : TorchEstimator
         Fitted.
+    description : dict
+        From :func:`described`.
     copied : bool, default=True
         Copy the tensors, so that training on does not change them while they are written.
     """
     run: Run = estimator._run
     state = run.state_dict(history=run.history.snapshot())
-    params = estimator.get_params(deep=False)
-    fitted = {n: v for n, v in vars(estimator).items() if n.endswith("_") and not n.startswith("_") and n not in params}
     return {
         "summary": {
             "estimator": type(estimator).__qualname__,
@@ -45,11 +59,7 @@ def contents(estimator: Any, *, copied: bool = True) -> dict[str, Any]:
             "stopped": run.progress.stopped,
             "last": {name: _shown(value) for name, value in run.history[-1].items()} if run.history else {},
         },
-        "estimator": {
-            "parameters": {name: to_plain(value) for name, value in params.items()},
-            "fitted": copy.deepcopy(fitted),
-            "target": dict(vars(estimator._target)),
-        },
+        "estimator": description,
         "run": {name: part if name == "history" else detached(part, copy=copied) for name, part in state.items()},
     }
 
@@ -59,7 +69,21 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, int | str) or (type(value) is float and math.isfinite(value)) else str(value)
 
 
-def rebuilt(cls: type, stored: dict[str, Any], given: dict[str, Any], trusted: Iterable[Any]) -> Any:
+def read(path: Any) -> tuple[Path, dict[str, Any]] | None:
+    """Return the checkpoint at `path`, or the newest sound one of a run folder, and its contents; None for nothing.
+
+    Raises
+    ------
+    CheckpointError, CorruptCheckpointError
+        If something is there that cannot be read, or is no estimator's.
+    """
+    found = read_newest(path, warn)
+    if found is not None:
+        check_stored(found[1])
+    return found
+
+
+def rebuilt(cls: Any, stored: dict[str, Any], given: dict[str, Any], trusted: Iterable[Any]) -> Any:
     """Return an unfitted estimator with the parameters of a checkpoint, those `given` instead where they are.
 
     Raises
@@ -67,20 +91,28 @@ def rebuilt(cls: type, stored: dict[str, Any], given: dict[str, Any], trusted: I
     CheckpointError
         Naming a parameter that cannot be taken from a file and was not given.
     """
-    _check(stored)
     _refuse_another_kind(cls, stored)
     trust = Trust(trusted)
     params = dict(given)
+    strange = [name for name in stored["estimator"]["parameters"] if not cls._has_parameter(name)]
+    if strange:
+        raise CheckpointError(f"the checkpoint has parameters {strange}, which {cls.__name__} does not take")
     for name, plain in stored["estimator"]["parameters"].items():
         if name not in params:
             params[name] = _taken(trust, name, plain, f"give it: from_checkpoint(path, {name}=...), or trusted=[...]")
-    return cls(**params)
+    estimator = cls(**params)
+    try:
+        check_parameters(estimator.get_params(deep=False))
+        check_device(estimator.device)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the parameters cannot be used: {error}; give other ones to from_checkpoint") from error
+    return estimator
 
 
 def _taken(trust: Trust, name: str, plain: dict[str, Any], way_out: str) -> Any:
     try:
         return trust.from_plain(plain)
-    except (CheckpointError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (CheckpointError, LookupError, TypeError, ValueError, AttributeError) as error:
         said = str(error) if isinstance(error, CheckpointError) else repr(error)
         raise CheckpointError(f"parameter {name!r} of the checkpoint: {said}; {way_out}") from error
 
@@ -95,7 +127,6 @@ def restored(estimator: Any, stored: dict[str, Any]) -> Any:
     CheckpointError
         If its parts do not fit together, or not into this estimator.
     """
-    _check(stored)
     _refuse_another_kind(type(estimator), stored)
     draft = object.__new__(type(estimator))
     params = estimator.get_params(deep=False)
@@ -108,6 +139,7 @@ def restored(estimator: Any, stored: dict[str, Any]) -> Any:
         draft._target = draft._target_kind(**stored["estimator"]["target"])
         draft._run = _built(draft, stored, params)
         draft._run.load_state_dict(stored["run"])
+        check_restored(draft)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         if isinstance(error, ContinuationError):
             raise
@@ -120,30 +152,8 @@ def _learned(estimator: Any) -> set[str]:
     return {n for n in vars(estimator) if n in ("_run", "_target") or (n.endswith("_") and n not in params)}
 
 
-def _check(stored: dict[str, Any]) -> None:
-    """Refuse contents that are no estimator's.
-
-    Raises
-    ------
-    CorruptCheckpointError
-        Naming what is missing or of another kind.
-    """
-    estimator, run = stored.get("estimator"), stored.get("run")
-    parts: dict[str, Any] = {"estimator": estimator, "run": run}
-    for name in ("parameters", "fitted", "target"):
-        parts[f"estimator.{name}"] = estimator.get(name) if isinstance(estimator, dict) else None
-    for name in ("specification", "callbacks", "facts", "progress", "history"):
-        parts[f"run.{name}"] = run.get(name) if isinstance(run, dict) else None
-    wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
-    strange = [name for name in parts["estimator.fitted"] or () if not name.endswith("_") or name.startswith("_")]
-    if wrong or strange:
-        raise CorruptCheckpointError(
-            f"the checkpoint lacks {wrong}" if wrong else f"the checkpoint has fitted attributes {strange}"
-        )
-
-
 def _refuse_another_kind(kind_here: type, stored: dict[str, Any]) -> None:
-    kind = stored["summary"].get("estimator")
+    kind = stored["summary"]["estimator"]
     if kind != kind_here.__qualname__:
         raise ContinuationError(
             f"the checkpoint is of a {kind}, but this is a {kind_here.__qualname__}; load it with {kind}"

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sktorch_continue.callbacks import Checkpoint
-from sktorch_continue.checkpoint import read_newest
 from sktorch_continue.estimators.call import Call
 from sktorch_continue.estimators.parameters import name_callbacks
-from sktorch_continue.estimators.portable import restored
+from sktorch_continue.estimators.portable import read, restored
 from sktorch_continue.estimators.verbs import carry_out
-from sktorch_continue.exceptions import ContinuationError, warn
+from sktorch_continue.exceptions import ContinuationError
 
 
 @dataclass
@@ -76,7 +75,7 @@ def _folders_of_callbacks(estimator: Any) -> dict[str, str]:
 
 
 def _newest(folders: Any) -> Stored | None:
-    found = [newest for folder in folders if (newest := read_newest(folder, warn)) is not None]
+    found = [newest for folder in folders if (newest := read(folder)) is not None]
     return max((Stored(*newest) for newest in found), key=lambda stored: stored.place, default=None)
 
 

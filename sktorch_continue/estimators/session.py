@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from sktorch_continue.data import Dataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
 from sktorch_continue.estimators.call import Call, Intent, Rows
 from sktorch_continue.estimators.familiar import remember
-from sktorch_continue.estimators.portable import contents
+from sktorch_continue.estimators.portable import contents, described
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.run import Run
 from sktorch_continue.session import Session
@@ -59,6 +60,11 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
 
     trained = _fingerprint(identities, train, rows.weight)
     remember(run, identities, rows.dataset(run, training=True), intent.verb, trained)
+
+    @functools.cache
+    def description() -> dict[str, Any]:
+        return described(draft)
+
     return Session(
         train=train,
         valid=valid if valid is not None and len(valid) else None,
@@ -71,7 +77,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         validation_fingerprint=_validation_fingerprint(identities, valid, validation),
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
-        contents=lambda: contents(draft),
+        contents=lambda: contents(draft, description()),
         watchers=[*([PrintLog()] if params["verbose"] else []), *([call.checkpoint] if call.checkpoint else [])],
     )
 

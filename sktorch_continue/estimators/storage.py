@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktorch_continue import checkpoint
 from sktorch_continue.estimators.parameters import DoubleUnderscoreParameters
-from sktorch_continue.estimators.portable import contents, rebuilt, restored
+from sktorch_continue.estimators.portable import contents, described, read, rebuilt, restored
 from sktorch_continue.estimators.tensors import StoredTensor, detached, each
 from sktorch_continue.exceptions import CheckpointError, warn
 from sktorch_continue.history import History
@@ -83,7 +83,7 @@ class StoredRun(DoubleUnderscoreParameters):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"the folder for checkpoint {path} cannot be made: {error}") from error
-        checkpoint.write_checkpoint(Path(os.path.abspath(path)), contents(self, copied=False))
+        checkpoint.write_checkpoint(Path(os.path.abspath(path)), contents(self, described(self), copied=False))
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> Self:
         """Replace the run of this estimator with that of a checkpoint; its parameters stay.
@@ -168,7 +168,7 @@ class StoredRun(DoubleUnderscoreParameters):
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    found = checkpoint.read_newest(path, warn)
+    found = read(path)
     if found is None:
         raise CheckpointError(f"there is no checkpoint at {os.fspath(path)!r}")
     return found[1]

@@ -32,6 +32,8 @@ def each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
     """Return nested dictionaries, lists and tuples with every value of a kind changed."""
     if isinstance(value, kind):
         return change(value)
+    if type(value) is dict:
+        return {key: each(item, kind, change) for key, item in value.items()}
     if isinstance(value, dict):
         changed = copying.copy(value)  # a schedule keeps its milestones in a Counter
         for key, item in value.items():

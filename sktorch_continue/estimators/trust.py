@@ -27,6 +27,7 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.d
 ARRAYS = (np.ndarray, np.generic, torch.Tensor)
 OF_TORCH = (nn.Module, torch.optim.Optimizer, LRScheduler)
 OF_THIS_PACKAGE = (nn.Module, Callback)
+OURS = ("torch.nn.", "torch.optim.", "sktorch_continue.")
 
 
 def to_plain(value: Any) -> dict[str, Any]:
@@ -84,7 +85,9 @@ class Trust:
         CheckpointError
             For a name that is not trusted, and for what was missing.
         """
-        kind, content = next(iter(plain.items()))
+        kind: str
+        content: Any
+        kind, content = next(iter(plain.items()), ("missing", "what is not there"))
         if kind == "value":
             return content
         if kind == "path":
@@ -108,12 +111,15 @@ class Trust:
         raise CheckpointError(f"{content} cannot be made again from a file")
 
     def _resolve(self, name: list[str]) -> Any:
+        if not (isinstance(name, list) and len(name) == 2 and all(isinstance(part, str) for part in name)):
+            raise CheckpointError(f"{name!r} is no name of a class or function")
         module, qualname = name
         if (module, qualname) in self._known:
             return self._known[module, qualname]
-        found = getattr(sys.modules.get(module), qualname, None)
-        if found is not None and _is_ours(found, module):
-            return found
+        if module.startswith(OURS) and module in sys.modules:  # not getattr: a module may import what it is asked for
+            found = vars(sys.modules[module]).get(qualname)
+            if found is not None and _is_ours(found, module):
+                return found
         raise CheckpointError(f"{module}.{qualname} is a name in a file, and not trusted")
 
 

@@ -164,7 +164,7 @@ def _horizon(run: Run, session: Session, specification: Specification, epochs: i
         return Horizon(epochs, 1)
     begun = run.progress.begun
     goes_on = begun is not None and begun.key == session.epoch_key(run.seed)
-    done = begun.rows_done // session.batch_size if begun is not None and goes_on else 0
+    done = -(-begun.rows_done // session.batch_size) if begun is not None and goes_on else 0  # the last may be short
     return Horizon(epochs, session.n_batches, done)
 
 
