@@ -324,7 +324,8 @@ class Run:
         self.progress.load_state_dict(state["progress"])
         self.id, self.seed = state["id"], state["seed"]
         self.held_out.load_state_dict(state["held_out"])
-        self.seen = Seen.from_state_dict(state["seen"])
+        # a checkpoint written before inputs were remembered has no record of them
+        self.seen = Seen.from_state_dict(state["seen"]) if "seen" in state else Seen.nothing()
         self.aliased = alias and self.device.type == "cpu"
         if self.aliased:
             modules.alias(self.module, state["module"])
