@@ -324,8 +324,7 @@ class Run:
         self.progress.load_state_dict(state["progress"])
         self.id, self.seed = state["id"], state["seed"]
         self.held_out.load_state_dict(state["held_out"])
-        # a checkpoint written before inputs were remembered has no record of them
-        self.seen = Seen.from_state_dict(state["seen"]) if "seen" in state else Seen.nothing()
+        self.seen = Seen.from_state_dict(state["seen"])
         self.aliased = alias and self.device.type == "cpu"
         if self.aliased:
             modules.alias(self.module, state["module"])

@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "run.history.calls": (list,),
     "run.progress": (dict,),
     "run.held_out.fraction": (float, NOTHING),
+    "run.seen": (dict,),
     "run.facts": (dict,),
     "run.facts.row_shapes": (dict,),
     "run.specification.parameters": (dict,),
