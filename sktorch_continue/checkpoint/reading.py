@@ -30,6 +30,7 @@ from sktorch_continue.checkpoint.files import (
 from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError
 
 LARGEST_MANIFEST = 1 << 20
+WORTH_THREADS = 4 << 20  # bytes: hashing fewer takes less time than starting threads
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -114,6 +115,8 @@ def damage(path: Path, manifest: dict[str, Any]) -> list[str]:
         except OSError as error:
             return f"{name} cannot be read: {error}"
 
+    if sum(entry["bytes"] for entry in manifest["files"].values()) < WORTH_THREADS:
+        return [line for line in map(problem, manifest["files"]) if line is not None]
     with ThreadPoolExecutor(len(FILES)) as disk:
         return [line for line in disk.map(problem, manifest["files"]) if line is not None]
 

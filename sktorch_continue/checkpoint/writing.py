@@ -61,7 +61,7 @@ class Writer:
     """Writes checkpoints, and keeps what is worth keeping from one to the next: threads, and lines of the history."""
 
     def __init__(self) -> None:
-        self._disk = ThreadPoolExecutor(len(FILES), thread_name_prefix="sktorch_continue.disk")
+        self._disk = ThreadPoolExecutor(len(FILES) + 1, thread_name_prefix="sktorch_continue.disk")
         self._rows = Rows()
 
     def write(self, path: Path, contents: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ class Writer:
             beside.mkdir()
             files = self._write_files(beside, {**texts, **encoder.tensors})
             (beside / MANIFEST).write_bytes(as_json(_sealed(contents["summary"], files)))
-            list(self._disk.map(flush, [beside / MANIFEST, beside]))
+            list(self._disk.map(flush, [*beside.iterdir(), beside]))  # side by side: the disk does them as one
             _put_in_place(beside, path)
         except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"checkpoint {path} could not be written: {error}") from error
@@ -102,14 +102,13 @@ class Writer:
         self._disk.shutdown()
 
     def _write_files(self, folder: Path, entries: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Write, hash and flush the files side by side; return their sizes and checksums."""
+        """Write and hash the files side by side; return their sizes and checksums."""
 
         def write(name: str) -> dict[str, Any]:
             if isinstance(entries[name], bytes):
                 (folder / name).write_bytes(entries[name])
             else:
                 _write_tensors(folder / name, entries[name])
-            flush(folder / name)
             return {"bytes": (folder / name).stat().st_size, "sha256": checksum(folder / name)}
 
         names = [name for name, entry in entries.items() if entry or name in REQUIRED]

@@ -132,7 +132,7 @@ def restored(estimator: Any, stored: dict[str, Any]) -> Any:
     params = estimator.get_params(deep=False)
     check_parameters(params)
     check_device(params["device"])
-    learned = _learned(estimator)
+    learned = _learned(estimator, params)
     vars(draft).update({name: value for name, value in vars(estimator).items() if name not in learned})
     try:
         vars(draft).update(copy.deepcopy(stored["estimator"]["fitted"]))
@@ -147,8 +147,7 @@ def restored(estimator: Any, stored: dict[str, Any]) -> Any:
     return draft
 
 
-def _learned(estimator: Any) -> set[str]:
-    params = estimator.get_params(deep=False)
+def _learned(estimator: Any, params: dict[str, Any]) -> set[str]:
     return {n for n in vars(estimator) if n in ("_run", "_target") or (n.endswith("_") and n not in params)}
 
 
