@@ -27,7 +27,7 @@ from sktorch_continue.criteria import build_criterion
 from sktorch_continue.exceptions import ContinuationError, warn
 from sktorch_continue.run import Run
 from sktorch_continue.schedules import Horizon
-from sktorch_continue.specification import Part, Specification, same_architecture
+from sktorch_continue.specification import Part, Specification, in_words, same_architecture
 
 
 def changed_parameters(old: Specification, new: Specification) -> dict[str, list[Any]]:
@@ -90,9 +90,10 @@ def refuse_to_resume(run: Run, new: Specification) -> None:
         if name not in READ_WHEN_RESUMED and not (name == "module" and same_architecture(*pair))
     }
     if different:
+        pairs = [(name, in_words(was), in_words(now)) for name, (was, now) in different.items()]
         raise ContinuationError(
             "a run is resumed as it was started: "
-            + "; ".join(f"{name} was {before!r} and is now {now!r}" for name, (before, now) in different.items())
+            + "; ".join(f"{name} was {was} and is now {now}" for name, was, now in pairs)
             + ". Set it back, or use continue_fit to go on with other parameters (load_checkpoint brings a stored run)"
         )
 

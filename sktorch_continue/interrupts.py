@@ -19,7 +19,7 @@ WATCHED: dict[int, tuple[Any, Callable[[], BaseException]]] = {
 class Interrupts:
     """What to do about a signal: raise at once, or when the critical section ends.
 
-    A second signal inside a critical section is raised at once.
+    A second Ctrl-C inside a critical section is raised at once: somebody is waiting.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Interrupts:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Serve as the handler of every watched signal."""
-        if not self.critical or self.pending is not None:
+        if not self.critical or (self.pending is not None and number == signal.SIGINT):
             raise WATCHED[number][1]()
         self.pending = number
 

@@ -70,7 +70,7 @@ def train(run: Run, session: Session) -> None:
             for method in hooks.of("on_exception"):
                 try:
                     method(run, error)
-                except Exception as second:
+                except BaseException as second:  # the others still have to let go of what they hold
                     error.add_note(f"{method.__qualname__} failed as well: {second!r}")
             raise
         finally:

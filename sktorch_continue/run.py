@@ -148,7 +148,10 @@ class Run:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def stop(self, reason: str) -> None:
-        """End training at the next boundary between steps; `reason` goes into the record of the call."""
+        """End training at the next boundary between steps; `reason` goes into the record of the call.
+
+        The run is then finished: ``resume_fit`` trains it no further, ``continue_fit`` does.
+        """
         self.progress.stopped = str(reason)
         if self.session is not None:
             self.history.calls[-1]["stopped"] = self.progress.stopped
@@ -281,6 +284,7 @@ class Run:
             },
             "history": self.history.state_dict() if history is None else history,
             "progress": self.progress.state_dict(),
+            "torn": self.torn,
             "seed": self.seed,
             "held_out": self.held_out.state_dict(),
             "seen": self.seen.state_dict(),
@@ -322,7 +326,7 @@ class Run:
         self.best = None if best is None else {n: t.to(self.device, copy=not alias) for n, t in best.items()}
         self.history.load_state_dict(state["history"])
         self.progress.load_state_dict(state["progress"])
-        self.id, self.seed = state["id"], state["seed"]
+        self.id, self.seed, self.torn = state["id"], state["seed"], bool(state["torn"])
         self.held_out.load_state_dict(state["held_out"])
         self.seen = Seen.from_state_dict(state["seen"])
         self.aliased = alias and self.device.type == "cpu"
@@ -334,4 +338,5 @@ class Run:
         if self.aliased:
             modules.alias(self.module, {name: t.clone() for name, t in modules.state_of(self.module).items()})
             self.best = self.best and {name: tensor.clone() for name, tensor in self.best.items()}
+            self.__dict__.pop("_best_module", None)
             self.aliased = False

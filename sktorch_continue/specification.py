@@ -95,6 +95,8 @@ class Specification:
         Prototypes by name.
     parameters : dict of str to Description
         Every parameter of the estimator, for the record of a call.
+    built_from : dict of str to object
+        Those that decide what is built, as they were given, for a checkpoint.
     parts : dict of str to Description
         What decides whether a part is another one; the learning rate, which a living optimizer takes, is not in it.
     """
@@ -108,6 +110,7 @@ class Specification:
     lr_scheduler_monitor: str | None
     callbacks: dict[str, Any]
     parameters: dict[str, Description]
+    built_from: dict[str, Any]
     parts: dict[str, Description] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -241,6 +244,15 @@ def _of_script(one: str, other: str) -> bool:
     return one.startswith("__main__.") and other.rpartition(".")[2] == one.rpartition(".")[2]
 
 
+def in_words(description: Description) -> str:
+    """Return a description for a message: what has code or weights goes by its name."""
+    if isinstance(description, dict):
+        for kind in ("function", "class"):
+            if isinstance(description.get(kind), str):
+                return f"{kind} {description[kind]}"
+    return repr(description)
+
+
 def _describe_content(value: Any, deeper: Callable[[Any], Description]) -> Description:
     attributes = getattr(value, "__dict__", None)
     if attributes:
@@ -278,8 +290,12 @@ def _describe_function(value: Any, deeper: Callable[[Any], Description]) -> Desc
     }
 
 
+def _describe_constant(value: Any) -> Description:
+    if isinstance(value, frozenset):  # whose order changes from process to process
+        return ["frozenset", sorted(repr(item) for item in value)]
+    return [type(value).__name__, repr(value)]
+
+
 def _describe_code(code: Any, deeper: Callable[[Any], Description]) -> Description:
-    constants = [
-        _describe_code(c, deeper) if inspect.iscode(c) else [type(c).__name__, repr(c)] for c in code.co_consts
-    ]
+    constants = [_describe_code(c, deeper) if inspect.iscode(c) else _describe_constant(c) for c in code.co_consts]
     return {"bytes": code.co_code.hex(), "constants": constants, "names": list(code.co_names)}

@@ -5,11 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from modules import Counter, Noisy, class_data
 from sklearn.model_selection import cross_validate
 
-from sktorch_continue import Callback, Checkpoint, CheckpointError, EarlyStopping, EpochScoring, TorchClassifier
+from sktorch_continue import (
+    Callback,
+    Checkpoint,
+    CheckpointError,
+    ContinuationWarning,
+    EarlyStopping,
+    EpochScoring,
+    TorchClassifier,
+)
 from sktorch_continue.checkpoint import RunFolder, read_checkpoint
 from sktorch_continue.testing import assert_same_run, check_continuation, first_difference
 
@@ -266,3 +275,98 @@ def test_arguments_that_cannot_be_meant_are_refused(arguments, error, words):
 def test_best_path_before_anything_is_stored():
     """There is no best checkpoint before there is one."""
     assert Checkpoint("run").best_path is None
+
+
+# ---- what is stored is whole ----------------------------------------------------------------------------------------
+
+
+class Aliasing(Callback):
+    """Hands out the array it works on, as torch's modules do."""
+
+    def __init__(self):
+        self.counts = np.zeros(3)
+        self.seen = set()
+
+    def on_step_end(self, run):
+        self.counts += 1
+        self.seen.add(run.n_steps)
+
+    def state_dict(self):
+        return {"counts": self.counts, "seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.counts, self.seen = state["counts"].copy(), set(state["seen"])
+
+
+def test_what_a_callback_works_on_is_copied(tmp_path):
+    """A state that is the callback's own array or set is stored as it was when it was due."""
+    classifier(Aliasing(), Checkpoint(tmp_path / "run", every_n_steps=1, keep_last=None), max_epochs=20).fit(X, Y)
+    for checkpoint in RunFolder(tmp_path / "run").checkpoints():
+        contents = read_checkpoint(checkpoint)
+        state, steps = contents["run"]["callbacks"]["Aliasing"]["state"], contents["summary"]["n_steps"]
+        assert state["counts"].tolist() == [steps] * 3
+        assert state["seen"] == set(range(1, steps + 1))
+
+
+class Fails(Callback):
+    """Learns of every epoch, but for one at which it fails."""
+
+    def __init__(self, at=None):
+        self.at = at
+        self.epochs = []
+
+    def on_epoch_end(self, run):
+        if run.n_epochs == self.at:
+            raise ConnectionError("no network")
+        self.epochs.append(run.n_epochs)
+
+
+def test_an_epoch_that_a_callback_failed_at_is_not_stored(tmp_path):
+    """The run is resumed from before it, so that the callback learns of every epoch."""
+    with pytest.raises(ConnectionError):
+        classifier(Fails(at=2), Checkpoint(tmp_path / "run")).fit(X, Y)
+    assert stored(tmp_path / "run") == ["1/2"]
+    model = classifier(Fails(), Checkpoint(tmp_path / "run")).resume_fit(X, Y)
+    assert model.callbacks_["Fails"].epochs == [1, 2, 3, 4]
+
+
+def test_a_failed_write_is_none_of_the_best(tmp_path):
+    """Under on_error="warn" a best checkpoint that could not be written leaves its place to the next."""
+
+    class Unstorable(Callback):
+        def on_epoch_end(self, run):
+            self.kept = object() if run.n_epochs == 2 else None
+
+    scores = Scores([1.0, 3.0, 2.0, 0.0])
+    checkpoint = Checkpoint(tmp_path / "run", 100, None, None, 1, 1, "score", on_error="warn")
+    with pytest.warns(ContinuationWarning, match="goes on without this checkpoint"):
+        model = classifier(Unstorable(), scores, checkpoint, max_epochs=4).fit(X, Y)
+    assert [value for value, _ in model.callbacks_["Checkpoint"].best] == [2.0]
+    assert read_checkpoint(model.callbacks_["Checkpoint"].best_path)["summary"]["n_epochs"] == 3
+
+
+def test_a_call_that_took_no_step_stores_nothing(tmp_path):
+    """Ctrl-C before the first step of a call leaves folder and run as they were."""
+
+    class AtOnce(Callback):
+        def __init__(self, on=False):
+            self.on = on
+
+        def on_epoch_begin(self, run):
+            if self.on:
+                raise KeyboardInterrupt
+
+    model = classifier(AtOnce(), Checkpoint(tmp_path / "run")).fit(X, Y)
+    before = stored(tmp_path / "run")
+    model.set_params(callbacks=[AtOnce(on=True), Checkpoint(tmp_path / "run")], lr=0.5)
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            model.continue_fit(X, Y)
+    assert stored(tmp_path / "run") == before
+    model.set_params(callbacks=[AtOnce(), Checkpoint(tmp_path / "run")], lr=1e-3).resume_fit(X, Y)
+
+
+def test_in_a_search_the_way_out_is_named(tmp_path):
+    """One path for several runs is refused with the words that lead on."""
+    with pytest.raises(CheckpointError, match="a function as path, which is called once per run"):
+        cross_validate(classifier(Checkpoint(tmp_path / "run")), X, Y, cv=2, error_score="raise")

@@ -424,3 +424,85 @@ def test_an_export_predicts_clones_and_is_stored_but_does_not_train(tmp_path):
     )
     assert_same_run(clone(model).fit(X, Y), clone(served).fit(X, Y), X)
     assert served.fit(X, Y).n_epochs_ == 4
+
+
+# ---- what is stored is the run, not what the estimator says by now --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lr": 0.001},
+        {"optimizer": "SGD"},
+        {"lr_scheduler__step_size": 2},
+        {"lr_scheduler": None},
+        {"criterion": "MultiMarginLoss"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_parameters_changed_before_saving_are_changes_after_loading(tmp_path, changed):
+    """What was set after the last call is a change to the next one, through a checkpoint as in memory."""
+
+    def made():
+        schedule = {"lr_scheduler": "StepLR", "lr_scheduler__step_size": 1}
+        model = classifier(module=None, lr=0.1, optimizer="Adam", **schedule).fit(X, Y).set_params(**changed)
+        if changed == {"lr_scheduler": None}:
+            del model.lr_scheduler__step_size
+        return model
+
+    made().save_checkpoint(tmp_path / "c")
+    loaded = TorchClassifier.from_checkpoint(tmp_path / "c")
+    assert_same_run(continued_quietly(made(), X, Y), continued_quietly(loaded, X, Y), X)
+
+
+def test_a_trusted_class_of_a_script_is_the_same_class_when_it_is_imported(tmp_path):
+    """A run trained in a script, where the class is ``__main__``'s, is loaded with the class from its module."""
+    model = classifier().fit(X, Y)
+    place, Noisy.__module__ = Noisy.__module__, "__main__"
+    try:
+        model = classifier().fit(X, Y)
+        model.save_checkpoint(tmp_path / "c")
+    finally:
+        Noisy.__module__ = place
+    for given in ({"trusted": [Noisy]}, {"trusted": ["modules.Noisy"]}, {"module": Noisy}):
+        assert_same_run(model, TorchClassifier.from_checkpoint(tmp_path / "c", **given), X)
+
+
+def test_long_cells_of_the_history_do_not_make_a_manifest_too_long(tmp_path):
+    """A callback may record long lists; they are in the history and not in the summary."""
+
+    class Long(Counter):
+        def on_epoch_end(self, run):
+            run.record("long", [0.5] * 100_000)
+
+    classifier(callbacks=[("long", Long())]).fit(X, Y).save_checkpoint(tmp_path / "c")
+    loaded = classifier(callbacks=[("long", Long())]).load_checkpoint(tmp_path / "c")
+    assert len(loaded.history_[-1, "long"]) == 100_000
+
+
+def test_an_empty_folder_becomes_the_checkpoint(tmp_path):
+    """Nothing is left beside it."""
+    (tmp_path / "c").mkdir()
+    classifier().fit(X, Y).save_checkpoint(tmp_path / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_an_export_has_no_rows_of_the_training_data():
+    """What is served predicts, and carries nothing of what it was trained on."""
+    model = classifier().fit(X, Y)
+    assert len(model._run.seen.values)
+    assert len(model.export()._run.seen.values) == 0
+    assert len(model.export()._run.held_out.state_dict()["hashes"]) == 0
+
+
+def test_a_callback_that_cannot_be_made_again_is_asked_for(tmp_path):
+    """A constructor of any keywords, or one that keeps an argument elsewhere, is not guessed at."""
+
+    class AnyKeywords(Counter):
+        def __init__(self, **kwargs):
+            super().__init__()
+            self.kwargs = kwargs
+
+    classifier(callbacks=[AnyKeywords(u=1)], module=None).fit(X, Y).save_checkpoint(tmp_path / "c")
+    with pytest.raises(CheckpointError, match="parameter 'callbacks'"):
+        TorchClassifier.from_checkpoint(tmp_path / "c", trusted=[AnyKeywords])

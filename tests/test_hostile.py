@@ -529,7 +529,7 @@ def test_a_name_that_is_not_trusted_is_refused_wherever_it_stands(hostile, name)
 def test_loading_into_an_estimator_trusts_no_more(hostile, part, name):
     """A part that is another one than the estimator's is built from a trusted name or not at all."""
     state = json.loads((hostile / STATE).read_bytes())
-    state["estimator"]["parameters"][part] = {"name": name}
+    state["estimator"]["built_from"][part] = {"name": name}
     state["run"]["specification"]["parameters"][part] = ".".join(name)
     (hostile / STATE).write_text(json.dumps(state))
     seal(hostile)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -17,7 +18,7 @@ from elsewhere import continue_elsewhere
 from modules import Noisy, class_data
 from torch import nn
 
-from sktorch_continue import Checkpoint, ContinuationWarning, EarlyStopping, TorchClassifier
+from sktorch_continue import Callback, Checkpoint, CheckpointError, ContinuationWarning, EarlyStopping, TorchClassifier
 from sktorch_continue.testing import Interrupt, assert_same_run, first_difference, through_joblib, through_pickle
 
 X, Y = class_data(40)
@@ -185,3 +186,40 @@ def test_a_checkpoint_callback_travels_through_pickle(tmp_path):
     loaded = classifier(callbacks=[Checkpoint(tmp_path / "run")]).load_checkpoint(tmp_path / "run")
     assert loaded.n_epochs_ == 4
     assert_same_run(copied, loaded, X)
+
+
+def test_nothing_of_the_file_is_used_once_training_has_gone_on(tmp_path):
+    """After continuing, a mapped file may be written over: weights, classes and held-out rows are copies."""
+    model = classifier(max_epochs=2).fit(X, np.array(["a", "b", "c"])[Y])
+    joblib.dump(model, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    mapped.predict(X)
+    mapped.continue_fit(X, np.array(["a", "b", "c"])[Y])
+    gc.collect()
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert [line for line in maps.read_text().splitlines() if line.endswith("model.joblib")] == []
+    joblib.dump(mapped, tmp_path / "model.joblib")
+    assert_same_run(mapped, joblib.load(tmp_path / "model.joblib"), X)
+
+
+class Pair(NamedTuple):
+    """A value with names."""
+
+    left: int
+    right: float
+
+
+class Named(Callback):
+    """Keeps a named tuple."""
+
+    def on_epoch_end(self, run: Any) -> None:
+        self.pair = Pair(run.n_epochs, 0.5)
+
+
+def test_a_named_tuple_travels_through_pickle(tmp_path):
+    """A callback may keep one; a checkpoint, which would forget its kind, names it instead."""
+    model = classifier(callbacks=[Named()]).fit(X, Y)
+    assert through_pickle(model).callbacks_["Named"].pair == Pair(4, 0.5)
+    with pytest.raises(CheckpointError, match=r"callbacks\.Named\.state\.pair is a test_joblib\.Pair"):
+        model.save_checkpoint(tmp_path / "c")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from data_helpers import refused
 from modules import Counter, Noisy, Raise, class_data
 from sklearn.base import clone
 
 from sktorch_continue import (
     Checkpoint,
+    CheckpointError,
     ContinuationError,
     ContinuationWarning,
     EarlyStopping,
@@ -301,3 +306,65 @@ def test_a_path_function_is_asked_once_in_the_life_of_a_run(tmp_path):
     model.continue_fit(X, Y, max_epochs=1)
     assert len(asked) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run1"]
+
+
+def test_path_and_callback_go_on_from_the_further_of_both(tmp_path):
+    """Reading from one folder and writing to another works at every restart, not only at the first."""
+    interrupted(classifier(callbacks=[Checkpoint(tmp_path / "a", every_n_steps=1)]), 3)
+    into = Checkpoint(tmp_path / "b", every_n_steps=1)
+    model = classifier(callbacks=[into])
+    model.set_params(callbacks=[into, Interrupt(6)])
+    with pytest.raises(KeyboardInterrupt):
+        model.resume_fit(X, Y, path=tmp_path / "a")
+    again = classifier(callbacks=[into]).resume_fit(X, Y, path=tmp_path / "a")
+    assert again.history_.calls[-1]["call"] == 3
+    assert classifier(callbacks=[into]).resume_fit(X, Y, path=tmp_path / "a").n_epochs_ == 4
+    assert_same_run(classifier(callbacks=[Checkpoint(tmp_path / "c", every_n_steps=1)]).fit(X, Y), again, X)
+
+
+def test_a_pass_of_partial_fit_is_resumed_to_its_own_end():
+    """An interrupted pass is finished as one pass, whatever max_epochs says, and however often it is interrupted."""
+    model = classifier(max_epochs=50, validation_fraction=None)
+    model.set_params(callbacks=[Interrupt(1)])
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X, Y, classes=[0, 1, 2])
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[Interrupt(2)]).resume_fit(X, Y)
+    model.set_params(callbacks=[Interrupt(None)])
+    assert model.resume_fit(X, Y).n_epochs_ == 1
+    assert model.resume_fit(X, Y).n_epochs_ == 1
+
+
+def test_a_step_that_was_cut_in_two_is_told(tmp_path):
+    """An error inside the optimizer may leave weights between two steps: not stored, and told when it goes on."""
+
+    class Breaks(torch.optim.SGD):
+        fails = False
+
+        def step(self, closure=None):
+            super().step(closure)
+            if Breaks.fails:
+                raise RuntimeError("inside the step")
+
+    model = classifier(optimizer=Breaks, lr=0.1).fit(X, Y)
+    Breaks.fails = True
+    with pytest.raises(RuntimeError):
+        model.continue_fit(X, Y)
+    Breaks.fails = False
+    with pytest.raises(CheckpointError, match="cut in two"):
+        model.save_checkpoint(tmp_path / "c")
+    with pytest.warns(ContinuationWarning, match="between two steps"):
+        model.continue_fit(X, Y)
+    model.save_checkpoint(tmp_path / "c")
+
+
+def test_a_lambda_with_a_set_is_the_same_in_another_process(tmp_path):
+    """The order of a set literal differs from process to process; what the code means does not."""
+    script = "from sktorch_continue.specification import describe; print(describe(lambda x: x in {'a', 'b', 'c', 'd'}))"
+    shown = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(shown) == 1

@@ -174,3 +174,36 @@ def test_signals_are_watched_only_while_a_fit_runs():
         assert {number: signal.getsignal(number) for number in OWN} == OWN
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+def terminate_twice() -> None:
+    """Do what a cluster does whose supervisor sends the signal as well."""
+    terminate()
+    terminate()
+
+
+def test_two_terminations_inside_a_step_are_one(tmp_path):
+    """A second SIGTERM does not cut the step that is finished for the first; the step is stored."""
+    with pytest.raises(SystemExit):
+        classifier(Does(terminate_twice, 3), Checkpoint(tmp_path / "run", every_n_epochs=None)).fit(X, Y)
+    _, contents = read_newest(tmp_path / "run", pytest.fail)
+    assert contents["summary"]["n_steps"] == 3
+
+
+class Impatient(Callback):
+    """Is interrupted again while it is told of the first interrupt."""
+
+    columns = ()
+
+    def on_exception(self, run: Any, error: BaseException) -> None:
+        raise KeyboardInterrupt("again")
+
+
+def test_everybody_is_told_of_an_interrupt_that_is_followed_by_another(tmp_path):
+    """A callback that Ctrl-C cuts while it is told of the first one keeps no other from storing and letting go."""
+    model = classifier(Impatient(), Does(ctrl_c, 3), Checkpoint(tmp_path / "run", every_n_epochs=None))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        model.fit(X, Y)
+    assert any("again" in note for note in raised.value.__notes__)
+    again = classifier(Does(), Impatient(), Checkpoint(tmp_path / "run")).resume_fit(X, Y)
+    assert again.n_epochs_ == 3

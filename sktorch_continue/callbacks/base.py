@@ -90,7 +90,11 @@ class Callback:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what continuing needs: by default every attribute that is no constructor argument."""
+        """Return what continuing needs: by default a copy of every attribute that is no constructor argument.
+
+        What an override returns is copied as far as it is made of tensors, arrays, dictionaries, lists, tuples and
+        sets; a :class:`Checkpoint` writes it while training goes on.
+        """
         arguments = inspect.signature(type(self)).parameters
         return {name: copy.deepcopy(value) for name, value in vars(self).items() if name not in arguments}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ class Checkpoint(Callback):
         What a failed write does: end the training with a :class:`CheckpointError` at the next checkpoint or at the end
         of the call, or give a :class:`ContinuationWarning` and train on.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that cannot be meant.
+    CheckpointError
+        While training: where the folder belongs to another run or is written to by another training, before the first
+        step; and where a checkpoint could not be written.
+
     Attributes
     ----------
     folder : str or None
@@ -52,7 +61,8 @@ class Checkpoint(Callback):
 
     Notes
     -----
-    A checkpoint holds what all other callbacks have decided by then, wherever this one stands in the list. The tensors
+    A checkpoint holds what all other callbacks have decided by then, wherever this one stands in the list; a step or
+    epoch at which one of them failed is not stored. The tensors
     are copied and written by a thread aside; a write that is still under way is waited for before the next one and at
     the end of the call. The state in which a call ends is always stored, also when Ctrl-C or SIGTERM ends it.
 
@@ -80,13 +90,13 @@ class Checkpoint(Callback):
         if not (callable(path) or isinstance(path, str | os.PathLike)):
             raise TypeError(f"path={path!r}; a path, or a callable that returns one, was expected")
         for name, value in (("every_n_epochs", every_n_epochs), ("every_n_steps", every_n_steps)):
-            if value is not None and not (isinstance(value, int) and value >= 1):
+            if value is not None and not _is_count(value, 1):
                 raise ValueError(f"{name}={value!r}; None or an integer of at least 1 was expected")
         if every_n_seconds is not None and not every_n_seconds >= 0:
             raise ValueError(f"every_n_seconds={every_n_seconds!r}; None or a number of at least 0 was expected")
-        if keep_last is not None and not (isinstance(keep_last, int) and keep_last >= 1):
+        if keep_last is not None and not _is_count(keep_last, 1):
             raise ValueError(f"keep_last={keep_last!r}; None or an integer of at least 1 was expected")
-        if not (isinstance(keep_best, int) and keep_best >= 0):
+        if not _is_count(keep_best, 0):
             raise ValueError(f"keep_best={keep_best!r}; an integer of at least 0 was expected")
         if on_error not in ON_ERROR:
             raise ValueError(f"on_error={on_error!r} is none of {ON_ERROR}")
@@ -140,6 +150,8 @@ class Checkpoint(Callback):
     def on_epoch_end(self, run: Any) -> None:
         """Write where the epoch is due or among the best."""
         due = self.every_n_epochs is not None and run.n_epochs % self.every_n_epochs == 0
+        if due or self.keep_best:
+            self._settle(self._live.wait)  # a write that failed is none of the best
         if self._ranks(run) or due:
             self._save(run)
 
@@ -154,7 +166,7 @@ class Checkpoint(Callback):
         """Store the last completed step where a signal ended the training, and let others write."""
         if self._open is None:
             return
-        ended = isinstance(error, KeyboardInterrupt | SystemExit) and not run.torn and run.n_steps > 0
+        ended = isinstance(error, KeyboardInterrupt | SystemExit) and not run.torn and place(run) != self._live.opened
         try:
             if ended and self._live.stored != place(run):
                 self._save(run)
@@ -203,3 +215,8 @@ class Checkpoint(Callback):
             if self.on_error == "raise":
                 raise
             warn(f"{error}. The training goes on without this checkpoint")
+            self.best = [(value, name) for value, name in self.best if Path(self.folder or "", name).is_dir()]
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, Integral) and int(value) >= least

@@ -36,6 +36,7 @@ class OpenFolder:
         self._writing: Future[None] | None = None
         self._begun = time.monotonic()
         self.stored: tuple[int, int] | None = None
+        self.opened = place(run)
         folder.lock()
         try:
             _refuse_another_run(folder, run)
@@ -95,7 +96,10 @@ def _refuse_another_run(folder: RunFolder, run: Any) -> None:
     CheckpointError
         Naming both.
     """
-    way_out = "give this one another path, or remove the folder"
+    way_out = (
+        "to go on with what is there, use resume_fit or load_checkpoint; to keep it, give this run another path (in a "
+        "search or an ensemble a function as path, which is called once per run)"
+    )
     try:
         newest = folder.newest_sound()
     except CorruptCheckpointError as error:
@@ -107,12 +111,12 @@ def _refuse_another_run(folder: RunFolder, run: Any) -> None:
     if stored["id"] != run.id:
         raise CheckpointError(
             f"{folder.path} holds another run (at epoch {contents['summary']['n_epochs']}), which is not mixed with "
-            f"this one; {way_out}. To go on with the run that is there, use resume_fit or load_checkpoint"
+            f"this one; {way_out}"
         )
     passed = [row["duration"] for row in stored["history"]["rows"]]  # no two trainings take the same time
     if position(checkpoint)[:2] > place(run) or passed != [row["duration"] for row in run.history[: len(passed)]]:
         raise CheckpointError(
             f"{folder.path} holds this run at epoch {contents['summary']['n_epochs']}, step "
             f"{contents['summary']['n_steps']}, where this estimator, at epoch {run.n_epochs}, step {run.n_steps}, has "
-            f"not been; load it with resume_fit or load_checkpoint, or {way_out}"
+            f"not been; {way_out}"
         )

@@ -33,9 +33,14 @@ class Hooks:
 
 
 def call_each(methods: list[Callable[..., None]], run: Any) -> None:
-    """Call all methods, also when one fails: what happened, happened to all of them; raise the first error then."""
+    """Call all methods, also when one fails: what happened, happened to all of them; raise the first error then.
+
+    Those that run last see what the others did: they are not called when one of them did not do it.
+    """
     failed: BaseException | None = None
     for method in methods:
+        if failed is not None and method.__self__.runs_last:  # type: ignore[attr-defined]
+            continue
         try:
             method(run)
         except BaseException as error:

@@ -161,7 +161,7 @@ def _readable(path: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise CorruptCheckpointError(f"checkpoint {path} holds a file that is no safetensors file: {error}") from error
+        raise CorruptCheckpointError(f"checkpoint {path} holds a file that cannot be decoded: {error}") from error
     except OSError as error:
         with contextlib.suppress(OSError):
             if not path.exists():

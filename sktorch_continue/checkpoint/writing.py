@@ -159,7 +159,9 @@ def _sealed(summary: dict[str, Any], files: dict[str, dict[str, Any]]) -> dict[s
 
 def _put_in_place(beside: Path, path: Path) -> None:
     """Rename; an older checkpoint at `path` is moved aside first, where :func:`found` looks after a kill."""
-    if path.exists():
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+    elif path.exists():
         path.rename(path.with_name(f".{path.name}.old-{secrets.token_hex(4)}"))
     beside.rename(path)
     flush(path.parent)

@@ -121,6 +121,8 @@ class TorchEstimator(StoredRun):
             For data or parameters that cannot be used; the estimator is left as it was.
         NonFiniteLossError
             If a step's loss is NaN or infinite; the run stands at the step before.
+        CheckpointError
+            If a :class:`Checkpoint` cannot write, or its folder belongs to another run.
         """
         verb = "continue_fit" if self.warm_start and self.__sklearn_is_fitted__() else "fit"
         carry_out(self, Call(verb, X, y, self.max_epochs, sample_weight, X_val, y_val, sample_weight_val))
@@ -156,6 +158,8 @@ class TorchEstimator(StoredRun):
             If there is no run yet.
         ContinuationError
             If the run cannot go on with these data or parameters; nothing was changed.
+        NonFiniteLossError, CheckpointError
+            As :meth:`fit`.
 
         Warns
         -----
@@ -208,7 +212,7 @@ class TorchEstimator(StoredRun):
         Warns
         -----
         ContinuationWarning
-            Where damaged checkpoints were passed over.
+            Where damaged checkpoints were passed over, or callbacks of the run are dropped.
 
         Notes
         -----

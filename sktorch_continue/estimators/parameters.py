@@ -17,6 +17,7 @@ from sktorch_continue.modules import MLP
 from sktorch_continue.specification import Part, Specification, describe, resolve, signature_of
 
 PREFIXES = ("module__", "criterion__", "optimizer__", "lr_scheduler__")
+BUILT_FROM = ("module", "criterion", "optimizer", "lr", "lr_scheduler", "lr_scheduler_interval", "lr_scheduler_monitor")
 ON_CONTINUE = ("continue", "extend", "restart")
 INTERVALS = ("epoch", "step")
 
@@ -185,7 +186,18 @@ def make_specification(params: dict[str, Any], default_criterion: type[nn.Module
         lr_scheduler_monitor=params["lr_scheduler_monitor"],
         callbacks=name_callbacks(params["callbacks"]),
         parameters={name: describe(value) for name, value in sorted(params.items())},
+        built_from={name: value for name, value in params.items() if decides(name)},
     )
+
+
+def belongs(name: str, part: str) -> bool:
+    """Tell whether a parameter is that of a part, or one of its double-underscore ones."""
+    return name == part or name.startswith(f"{part}__")
+
+
+def decides(name: str) -> bool:
+    """Tell whether a run is built from a parameter; all others are read at every call."""
+    return any(belongs(name, part) for part in BUILT_FROM)
 
 
 def _arguments(params: dict[str, Any], prefix: str) -> dict[str, Any]:

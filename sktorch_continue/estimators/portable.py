@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sktorch_continue.checkpoint import read_newest
-from sktorch_continue.estimators.parameters import check_device, check_parameters
+from sktorch_continue.estimators.parameters import belongs, check_device, check_parameters, decides
 from sktorch_continue.estimators.soundness import check_restored, check_stored
 from sktorch_continue.estimators.tensors import detached
 from sktorch_continue.estimators.trust import Trust, to_plain
 from sktorch_continue.exceptions import CheckpointError, ContinuationError, warn
 from sktorch_continue.run import Run
 from sktorch_continue.session import Facts
-from sktorch_continue.specification import describe, same_architecture
-
-# What a run is built from. A checkpoint's own values are used for these; all others are read at every call.
-BUILT_FROM = ("module", "criterion", "optimizer", "lr", "lr_scheduler", "lr_scheduler_interval", "lr_scheduler_monitor")
+from sktorch_continue.specification import describe, in_words, same_architecture
 
 
 def described(estimator: Any) -> dict[str, Any]:
@@ -28,7 +24,7 @@ def described(estimator: Any) -> dict[str, Any]:
     params = estimator.get_params(deep=False)
     fitted = {n: v for n, v in vars(estimator).items() if n.endswith("_") and not n.startswith("_") and n not in params}
     return {
-        "parameters": {name: to_plain(value) for name, value in params.items()},
+        "parameters": _plain(params),
         "fitted": copy.deepcopy(fitted),
         "target": dict(vars(estimator._target)),
     }
@@ -59,14 +55,19 @@ def contents(estimator: Any, description: dict[str, Any], *, copied: bool = True
             "stopped": run.progress.stopped,
             "last": {name: _shown(value) for name, value in run.history[-1].items()} if run.history else {},
         },
-        "estimator": description,
+        "estimator": {**description, "built_from": _plain(run.specification.built_from)},
         "run": {name: part if name == "history" else detached(part, copy=copied) for name, part in state.items()},
     }
 
 
+def _plain(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: to_plain(value) for name, value in params.items()}
+
+
 def _shown(value: Any) -> Any:
-    """Return a cell of the history as JSON has it."""
-    return value if isinstance(value, int | str) or (type(value) is float and math.isfinite(value)) else str(value)
+    """Return a cell of the history as JSON has it, or the beginning of it in words."""
+    plain = isinstance(value, int) or (type(value) is float and math.isfinite(value))
+    return value if plain else str(value)[:200]
 
 
 def read(path: Any) -> tuple[Path, dict[str, Any]] | None:
@@ -83,7 +84,7 @@ def read(path: Any) -> tuple[Path, dict[str, Any]] | None:
     return found
 
 
-def rebuilt(cls: Any, stored: dict[str, Any], given: dict[str, Any], trusted: Iterable[Any]) -> Any:
+def rebuilt(cls: Any, stored: dict[str, Any], given: dict[str, Any], trust: Trust) -> Any:
     """Return an unfitted estimator with the parameters of a checkpoint, those `given` instead where they are.
 
     Raises
@@ -92,7 +93,6 @@ def rebuilt(cls: Any, stored: dict[str, Any], given: dict[str, Any], trusted: It
         Naming a parameter that cannot be taken from a file and was not given.
     """
     _refuse_another_kind(cls, stored)
-    trust = Trust(trusted)
     params = dict(given)
     strange = [name for name in stored["estimator"]["parameters"] if not cls._has_parameter(name)]
     if strange:
@@ -117,7 +117,7 @@ def _taken(trust: Trust, name: str, plain: dict[str, Any], way_out: str) -> Any:
         raise CheckpointError(f"parameter {name!r} of the checkpoint: {said}; {way_out}") from error
 
 
-def restored(estimator: Any, stored: dict[str, Any]) -> Any:
+def restored(estimator: Any, stored: dict[str, Any], trust: Trust) -> Any:
     """Return a copy of `estimator`, with its parameters, that has the run of a checkpoint; nothing else is changed.
 
     Raises
@@ -137,7 +137,7 @@ def restored(estimator: Any, stored: dict[str, Any]) -> Any:
     try:
         vars(draft).update(copy.deepcopy(stored["estimator"]["fitted"]))
         draft._target = draft._target_kind(**stored["estimator"]["target"])
-        draft._run = _built(draft, stored, params)
+        draft._run = _built(draft, stored, params, trust)
         draft._run.load_state_dict(stored["run"])
         check_restored(draft)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
@@ -159,50 +159,44 @@ def _refuse_another_kind(kind_here: type, stored: dict[str, Any]) -> None:
         )
 
 
-def _built(draft: Any, stored: dict[str, Any], params: dict[str, Any]) -> Run:
+def _built(draft: Any, stored: dict[str, Any], params: dict[str, Any], trust: Trust) -> Run:
     """Return the run to load the state into: the estimator's module, everything else as the checkpoint had it."""
     state = stored["run"]
     descriptions = state["specification"]["parameters"]
     _refuse_another_module(descriptions, params)
-    specification = draft._specification(_parameters_of_run(stored["estimator"]["parameters"], descriptions, params))
-    described = {**descriptions, **{n: v for n, v in specification.parameters.items() if _belongs(n, "module")}}
+    built_from = stored["estimator"]["built_from"]
+    specification = draft._specification(_parameters_of_run(built_from, descriptions, params, trust))
+    described = {**descriptions, **{n: v for n, v in specification.parameters.items() if belongs(n, "module")}}
     _match_callbacks(state["callbacks"], specification.callbacks)
     device = check_device(params["device"])
     return Run(replace(specification, parameters=described), Facts(**state["facts"]), state["seed"], device)
 
 
-def _parameters_of_run(stored: dict[str, Any], descriptions: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+def _parameters_of_run(
+    stored: dict[str, Any], descriptions: dict[str, Any], params: dict[str, Any], trust: Trust
+) -> dict[str, Any]:
     """Return the parameters to build the run from: objects at hand where they are the same, else of the file."""
-    at_hand = {name: value for name, value in params.items() if not _decides(name) or _belongs(name, "module")}
+    at_hand = {name: value for name, value in params.items() if not decides(name) or belongs(name, "module")}
     for name, description in descriptions.items():
-        if not _decides(name) or _belongs(name, "module"):
+        if not decides(name) or belongs(name, "module"):
             continue
         if name in params and describe(params[name]) == description:
             at_hand[name] = params[name]
         else:
-            at_hand[name] = _taken(
-                Trust(), name, stored[name], "set it on the estimator to what it was, and load again"
-            )
+            at_hand[name] = _taken(trust, name, stored[name], "set it on the estimator to what it was, and load again")
     return at_hand
 
 
-def _belongs(name: str, part: str) -> bool:
-    return name == part or name.startswith(f"{part}__")
-
-
-def _decides(name: str) -> bool:
-    return any(_belongs(name, part) for part in BUILT_FROM)
-
-
 def _refuse_another_module(descriptions: dict[str, Any], params: dict[str, Any]) -> None:
-    names = sorted({n for n in (*descriptions, *params) if _belongs(n, "module")})
+    names = sorted({n for n in (*descriptions, *params) if belongs(n, "module")})
     before = {name: descriptions.get(name) for name in names}
     now = {name: describe(params[name]) if name in params else None for name in names}
     different = [name for name in names if not same_architecture(before[name], now[name])]
     if different:
         raise ContinuationError(
             "the checkpoint is of another architecture: "
-            + "; ".join(f"{name} was {before[name]!r} and is now {now[name]!r}" for name in different)
+            + "; ".join(f"{name} was {in_words(before[name])} and is now {in_words(now[name])}" for name in different)
+            + ". Give what it was; the weights alone are in its module.safetensors"
         )
 
 

@@ -11,6 +11,7 @@ from sktorch_continue.callbacks import Checkpoint
 from sktorch_continue.estimators.call import Call
 from sktorch_continue.estimators.parameters import name_callbacks
 from sktorch_continue.estimators.portable import read, restored
+from sktorch_continue.estimators.trust import Trust
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.exceptions import ContinuationError
 
@@ -29,6 +30,11 @@ class Stored:
 
     path: Path
     contents: dict[str, Any]
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return str(self.contents["summary"]["run"])
 
     @property
     def place(self) -> tuple[int, int]:
@@ -54,12 +60,13 @@ def resume(estimator: Any, call: Call, path: Any) -> None:
     if path is not None:
         folder = os.path.abspath(path)
         stored = _newest([folder])
+        stored = _furthest(stored, _newest(folders.values()))
         if not folders and (stored is None or stored.path != Path(folder)):
             call.checkpoint = Checkpoint(folder)
     else:
         stored = _newest(folders.values())
     if stored is not None and not _memory_is_as_far(estimator, stored):
-        call.source = restored(estimator, stored.contents)
+        call.source = restored(estimator, stored.contents, Trust())
     carry_out(estimator, call)
 
 
@@ -68,7 +75,7 @@ def _folders_of_callbacks(estimator: Any) -> dict[str, str]:
     prototypes = name_callbacks(estimator.callbacks)
     living = estimator._run.callbacks if hasattr(estimator, "_run") else {}
     return {
-        name: living.get(name, prototype).locate()
+        name: next(c for c in (living.get(name), prototype) if isinstance(c, Checkpoint)).locate()
         for name, prototype in prototypes.items()
         if isinstance(prototype, Checkpoint)
     }
@@ -79,11 +86,18 @@ def _newest(folders: Any) -> Stored | None:
     return max((Stored(*newest) for newest in found), key=lambda stored: stored.place, default=None)
 
 
+def _furthest(named: Stored | None, own: Stored | None) -> Stored | None:
+    """Return the further of what `path` holds and what the callbacks have stored since of the same run."""
+    if named is None or own is None or named.run != own.run:
+        return named
+    return max(named, own, key=lambda stored: stored.place)
+
+
 def _memory_is_as_far(estimator: Any, stored: Stored) -> bool:
     if not hasattr(estimator, "_run"):
         return False
     run = estimator._run
-    if run.id != stored.contents["summary"]["run"]:
+    if run.id != stored.run:
         raise ContinuationError(
             f"the estimator holds one run (at epoch {run.n_epochs}) and {stored.path} another (at epoch "
             f"{stored.place[1]}); finish the stored one with clone(estimator).resume_fit, or give another path"

@@ -17,6 +17,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "summary.n_epochs": (int,),
     "summary.n_steps": (int,),
     "estimator.parameters": (dict,),
+    "estimator.built_from": (dict,),
     "estimator.fitted": (dict,),
     "estimator.fitted.n_features_in_": (int,),
     "estimator.target": (dict,),

@@ -8,13 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sktorch_continue import checkpoint
+from sktorch_continue.data.memory import Seen
 from sktorch_continue.estimators.parameters import DoubleUnderscoreParameters
 from sktorch_continue.estimators.portable import contents, described, read, rebuilt, restored
 from sktorch_continue.estimators.tensors import StoredTensor, detached, each
+from sktorch_continue.estimators.trust import Trust
 from sktorch_continue.exceptions import CheckpointError, warn
 from sktorch_continue.history import History
 from sktorch_continue.run import Run
@@ -53,8 +56,12 @@ class StoredRun(DoubleUnderscoreParameters):
             if str(device) != stored["device"]:
                 attributes = {**attributes, "device": str(device)}
             run = Run(stored["specification"], Facts(**state["facts"]), state["seed"], device)
+            if any(mapped):  # only weights stay where they are mapped
+                state = {n: part if n in ("module", "best") else detached(part, copy=True) for n, part in state.items()}
             run.load_state_dict(state, alias=any(mapped))
-            attributes = {**attributes, "_run": run}
+            target = copy.copy(attributes["_target"])
+            vars(target).update(_in_memory(vars(target)))
+            attributes = {**_in_memory(attributes), "_target": target, "_run": run}
         super().__setstate__(attributes)
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------
@@ -79,6 +86,11 @@ class StoredRun(DoubleUnderscoreParameters):
         sktorch_continue.Checkpoint : Writes checkpoints while the run trains.
         """
         check_is_fitted(self)
+        if self._run.torn:
+            raise CheckpointError(
+                "the last step was cut in two by an error, so that the run is at no step that can be stored; load its "
+                "newest checkpoint, or fit a new one"
+            )
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -112,7 +124,7 @@ class StoredRun(DoubleUnderscoreParameters):
         ContinuationWarning
             Where damaged checkpoints of a run folder were passed over, or callbacks are dropped.
         """
-        become(self, restored(self, _read(path)))
+        become(self, restored(self, _read(path), Trust()))
         return self
 
     @classmethod
@@ -140,14 +152,16 @@ class StoredRun(DoubleUnderscoreParameters):
             As :meth:`load_checkpoint`, and for a name that is not trusted.
         """
         stored = _read(path)
-        return restored(rebuilt(cls, stored, params, trusted), stored)
+        trust = Trust(trusted)
+        return restored(rebuilt(cls, stored, params, trust), stored, trust)
 
     # ---- serving --------------------------------------------------------------------------------------------------
 
     def export(self) -> Self:
         """Return a copy for serving: the weights ``predict`` uses, without optimizer, schedule, callbacks and history.
 
-        Its pickle has about the size of the weights. It predicts, clones and can be saved; it cannot be continued.
+        Its pickle has about the size of the weights (twice that where the parameter `module` is an instance, which has
+        weights of its own). It predicts, clones and can be saved; it cannot be continued.
 
         Raises
         ------
@@ -159,12 +173,18 @@ class StoredRun(DoubleUnderscoreParameters):
         state = run.state_dict()
         state = {**state, "module": state["best"] or state["module"], "best": None}
         state |= {"optimizer": None, "lr_scheduler": None, "callbacks": {}, "history": History().state_dict()}
+        state["seen"] = Seen.nothing().state_dict()  # no rows of the training data are served
         served = Run(run.specification, run.facts, run.seed, run.device)
         served.callbacks = {}
         served.load_state_dict(copy.deepcopy({**state, "held_out": served.held_out.state_dict()}))
         exported = sharing_copy(self)
         exported._run = served
         return exported
+
+
+def _in_memory(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes with copies of arrays that are mapped from a file."""
+    return {n: np.array(value) if isinstance(value, np.memmap) else value for n, value in attributes.items()}
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:

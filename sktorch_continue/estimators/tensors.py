@@ -25,10 +25,11 @@ def detached(value: Any, *, copy: bool = False) -> Any:
         moved = tensor.detach().cpu()
         return moved.clone() if copy and moved.data_ptr() == tensor.data_ptr() else moved
 
-    return each(value, torch.Tensor, move)
+    moved = each(value, torch.Tensor, move)
+    return each(moved, (np.ndarray, set), copying.copy) if copy else moved  # a callback may hand out what it works on
 
 
-def each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+def each(value: Any, kind: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
     """Return nested dictionaries, lists and tuples with every value of a kind changed."""
     if isinstance(value, kind):
         return change(value)
@@ -40,7 +41,8 @@ def each(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
             changed[key] = each(item, kind, change)
         return changed
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-        return type(value)(each(item, kind, change) for item in value)
+        items = [each(item, kind, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 
 

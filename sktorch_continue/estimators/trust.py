@@ -42,7 +42,7 @@ def to_plain(value: Any) -> dict[str, Any]:
         return {type(value).__name__: [to_plain(item) for item in value]}
     if type(value) is dict:
         return {"dict": [[to_plain(key), to_plain(item)] for key, item in value.items()]}
-    if isinstance(value, Callback):
+    if isinstance(value, Callback) and _can_be_made_again(value):
         return {"callback": _name(type(value)), "arguments": to_plain(_arguments(value))}
     if (inspect.isclass(value) or inspect.isroutine(value)) and "<" not in value.__qualname__:
         return {"name": _name(value)}
@@ -53,13 +53,17 @@ def _name(value: Any) -> list[str]:
     return [str(getattr(value, "__module__", None) or "builtins"), value.__qualname__]
 
 
+def _can_be_made_again(callback: Callback) -> bool:
+    parameters = inspect.signature(type(callback)).parameters.values()
+    return all(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name in vars(callback) for p in parameters)
+
+
 def _arguments(callback: Callback) -> dict[str, Any]:
     """Return the arguments of a callback's constructor that differ from its defaults."""
     arguments = {}
     for name, parameter in inspect.signature(type(callback)).parameters.items():
-        value = vars(callback).get(name, parameter.default)
-        if value is not parameter.default:
-            arguments[name] = value
+        if vars(callback)[name] is not parameter.default:
+            arguments[name] = vars(callback)[name]
     return arguments
 
 
@@ -73,9 +77,10 @@ class Trust:
     """
 
     def __init__(self, trusted: Iterable[Any] = ()) -> None:
-        given = [trusted] if isinstance(trusted, str) or callable(trusted) else list(trusted)
+        given: list[Any] = [trusted] if isinstance(trusted, str) or callable(trusted) else list(trusted)
         objects = [_imported(entry) if isinstance(entry, str) else entry for entry in given]
-        self._known = {tuple(_name(entry)): entry for entry in objects}
+        places = [("__main__", _name(entry)[0]) for entry in objects]  # a script is ``__main__`` to itself
+        self._known = {(m, o.__qualname__): o for o, modules in zip(objects, places, strict=True) for m in modules}
 
     def from_plain(self, plain: Mapping[str, Any]) -> Any:
         """Return the parameter that :func:`to_plain` described.

@@ -12,7 +12,7 @@ from sktorch_continue.estimators.parameters import check_device, check_epochs, c
 from sktorch_continue.estimators.session import open_session
 from sktorch_continue.estimators.start import check_batches, new_run, try_forward
 from sktorch_continue.estimators.storage import become, sharing_copy
-from sktorch_continue.exceptions import ContinuationError, OtherDataError
+from sktorch_continue.exceptions import ContinuationError, OtherDataError, warn
 from sktorch_continue.guards import bookmark
 from sktorch_continue.run import Run
 from sktorch_continue.schedules import Horizon
@@ -69,6 +69,8 @@ def form_intent(draft: Any, call: Call) -> Intent:
             f"this {type(draft).__name__} was exported for serving and has no optimizer; continue the estimator it was "
             "exported from, or call fit on clone(estimator) for a new run"
         )
+    if not fresh and draft._run.torn:
+        warn("the last step was cut in two by an error: the run goes on from weights between two steps, not exactly")
     params = draft.get_params(deep=False)
     check_parameters(params)
     device = check_device(params["device"])
@@ -79,8 +81,13 @@ def form_intent(draft: Any, call: Call) -> Intent:
 
 
 def epochs_left(run: Run, total: int) -> int:
-    """Return how many epochs an interrupted run has before it; one that a callback ended is finished."""
-    return 0 if run.progress.stopped is not None else max(run.max_epochs, total) - run.n_epochs
+    """Return how many epochs an interrupted run has before it.
+
+    One that a callback ended is finished, and a pass of ``partial_fit`` is never more than that.
+    """
+    begun = next((call["verb"] for call in reversed(run.history.calls) if call["verb"] != "resume_fit"), "fit")
+    target = run.max_epochs if begun == "partial_fit" else max(run.max_epochs, total)
+    return 0 if run.progress.stopped is not None else target - run.n_epochs
 
 
 def refuse(draft: Any, specification: Specification, rows: Rows, *, resumes: bool) -> None:
