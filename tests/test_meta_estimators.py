@@ -178,7 +178,7 @@ def test_a_tuned_threshold_stays() -> None:
     assert_same_run(by_hand, tuned.estimator_)
     assert tuned.best_threshold_ == threshold
     part = TunedThresholdClassifierCV(NET, cv=0.5, refit=False, random_state=0).fit(X, YB)
-    with pytest.raises(ContinuationError, match="refit=True"):
+    with pytest.raises(TypeError, match="refit=True"):
         continue_fit(part, X, YB)
 
 

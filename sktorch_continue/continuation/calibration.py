@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import process_routing
 
 from sktorch_continue.continuation.job import Job, routing_enabled
-from sktorch_continue.continuation.parameters import follow
+from sktorch_continue.continuation.parameters import advance_following
 from sktorch_continue.continuation.together import continued_copies
 from sktorch_continue.continuation.verbs import advance, members
 from sktorch_continue.estimators.storage import become
@@ -44,8 +44,7 @@ def advance_calibrated(calibrated: Any, job: Job) -> None:
     classifiers = members_of_calibrated(calibrated)
     shared = job.for_shared(calibrated)
     if len(classifiers) == 1 and not _is_ensemble(calibrated):
-        follow(classifiers["0"], calibrated.estimator)
-        advance(classifiers["0"], shared)
+        advance_following(classifiers["0"], calibrated.estimator, shared)
         return
     folds = _folds(calibrated, job)
     jobs = {str(i): shared.chosen(train) for i, (train, _) in enumerate(folds)}

@@ -19,8 +19,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples, check_array, column_or_1d, has_fit_parameter
 
-from sktorch_continue.continuation.job import Job, routing_enabled
-from sktorch_continue.continuation.parameters import follow
+from sktorch_continue.continuation.job import Job, Jobs, check_columns, routing_enabled
+from sktorch_continue.continuation.parameters import advance_following
 from sktorch_continue.continuation.together import advance_together
 from sktorch_continue.continuation.verbs import advance, members
 from sktorch_continue.exceptions import ContinuationError
@@ -30,15 +30,23 @@ def _named(ensemble: Any) -> dict[str, Any]:
     """Return members by the names the user gave, fitted ones where there are."""
     unfitted = {name: estimator for name, estimator in ensemble.estimators if estimator != "drop"}
     fitted = getattr(ensemble, "estimators_", list(unfitted.values()))
+    if len(fitted) != len(unfitted):  # the user has dropped some since: asked what is inside, that is what was fitted
+        return {name: member for name, member in ensemble.named_estimators_.items() if member != "drop"}
+    return dict(zip(unfitted, fitted, strict=True))
+
+
+def _check_members(ensemble: Any) -> None:
+    unfitted = {name: estimator for name, estimator in ensemble.estimators if estimator != "drop"}
+    fitted = ensemble.estimators_
     if len(fitted) != len(unfitted):
         raise ContinuationError(
             f"{type(ensemble).__name__} was fitted with {len(fitted)} members and has {len(unfitted)} by now: "
             f"{list(unfitted)}; set them back, or fit anew"
         )
-    return dict(zip(unfitted, fitted, strict=True))
 
 
 def _advance_named(ensemble: Any, job: Job) -> None:
+    _check_members(ensemble)
     fitted = _named(ensemble)
     advance_together(ensemble, fitted, job.for_named(ensemble, list(fitted)), dict(ensemble.estimators))
 
@@ -86,8 +94,8 @@ def advance_stacking(ensemble: Any, job: Job) -> None:
     if not _members_stay(ensemble):
         _advance_named(ensemble, encoded)
         return
-    follow(ensemble.final_estimator_, ensemble.final_estimator)
-    advance(ensemble.final_estimator_, encoded.mapped(lambda X, y: (ensemble.transform(X), y)))
+    moved = encoded.mapped(lambda X, y: (ensemble.transform(X), y))
+    advance_following(ensemble.final_estimator_, ensemble.final_estimator, moved)
 
 
 def _encoded_for_stacking(ensemble: Any, y: Any) -> Any:
@@ -116,18 +124,34 @@ def advance_bagging(ensemble: Any, job: Job) -> None:
     Raises
     ------
     ContinuationError
-        If the number of rows is not that of ``fit``: the draw is one of positions.
+        If the number of rows is not that of ``fit``: the draw is one of positions. If sample weights are not those of
+        ``fit``, where it draws by them.
     """
+    check_columns(ensemble, job)
     n_rows = _num_samples(job.X)
     if n_rows != ensemble._n_samples:
         raise ContinuationError(
             f"X has {n_rows} rows, but {type(ensemble).__name__} drew the rows of its members from "
             f"{ensemble._n_samples}; continue with the rows of fit, in their order"
         )
-    shared = job.for_shared(ensemble).mapped(lambda X, y: (_matrix(X), _encoded_for_bagging(ensemble, y)))
-    drawn = zip(ensemble.estimators_samples_, ensemble.estimators_features_, strict=True)
-    jobs = {str(i): _drawn(ensemble, shared, rows, columns) for i, (rows, columns) in enumerate(drawn)}
+    own = _without_weights_of_the_draw(ensemble, job)
+    shared = own.for_shared(ensemble).mapped(lambda X, y: (_matrix(X), _encoded_for_bagging(ensemble, y)))
+    drawn = list(zip(ensemble.estimators_samples_, ensemble.estimators_features_, strict=True))
+    jobs = Jobs(len(drawn), lambda i: _drawn(ensemble, shared, *drawn[i]))
     advance_together(ensemble, members_of_bagging(ensemble), jobs, dict.fromkeys(jobs, ensemble.estimator))
+
+
+def _without_weights_of_the_draw(ensemble: Any, job: Job) -> Job:
+    """Leave out sample weights where ``fit`` draws rows by them, as scikit-learn does from 1.7 on."""
+    given = job.params.get("sample_weight")
+    if given is None or not hasattr(ensemble, "_sample_weight"):
+        return job
+    if ensemble._sample_weight is None or not np.array_equal(np.asarray(given), ensemble._sample_weight):
+        raise ContinuationError(
+            f"sample_weight is not that of fit, but the rows of the members of {type(ensemble).__name__} were drawn by "
+            f"the weights of fit{' (none)' if ensemble._sample_weight is None else ''}; give the same sample_weight"
+        )
+    return replace(job, params={name: value for name, value in job.params.items() if name != "sample_weight"})
 
 
 def _matrix(X: Any) -> Any:
@@ -154,8 +178,8 @@ def _drawn(ensemble: Any, job: Job, rows: np.ndarray, columns: np.ndarray) -> Jo
         return narrowed.chosen(rows)
     weight = np.bincount(rows, minlength=ensemble._n_samples)
     given = narrowed.params.get("sample_weight")
-    if given is not None and not hasattr(ensemble, "_sample_weight"):
-        weight = weight * np.asarray(given)  # later versions of scikit-learn draw rows by their weights instead
+    if given is not None:
+        weight = weight * np.asarray(given)
     return replace(narrowed, params={**narrowed.params, "sample_weight": weight})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import process_routing
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.validation import _check_method_params, validate_data
 
 VALIDATION = ("X_val", "y_val", "sample_weight_val")
 
@@ -78,6 +78,43 @@ class Job:
             name: replace(self.with_params(self.params if routed is None else routed[name].fit), transformers=modes)
             for name, modes in split.items()
         }
+
+
+class Jobs(Mapping[str, Job]):
+    """Jobs of members by position, each built when it is asked for: rows of all members at once may be too much.
+
+    Parameters
+    ----------
+    n : int
+        Number of members.
+    build : callable
+        ``build(position)`` returns a job.
+    """
+
+    def __init__(self, n: int, build: Callable[[int], Job]) -> None:
+        self._names = [str(position) for position in range(n)]
+        self._build = build
+
+    def __getitem__(self, name: str) -> Job:
+        return self._build(int(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def check_columns(estimator: Any, job: Job) -> None:
+    """Refuse rows with other columns than ``fit`` had, or in another order, as ``predict`` does.
+
+    Raises
+    ------
+    ValueError
+        By scikit-learn, naming the columns.
+    """
+    for X in (job.X, *(value for name, value in job.params.items() if name == "X_val")):
+        validate_data(estimator, X, reset=False, skip_check_array=True)
 
 
 def routing_enabled() -> bool:

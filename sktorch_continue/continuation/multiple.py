@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any
@@ -14,7 +13,7 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOut
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array
 
-from sktorch_continue.continuation.job import Job
+from sktorch_continue.continuation.job import Job, Jobs, check_columns
 from sktorch_continue.continuation.together import advance_together
 from sktorch_continue.continuation.verbs import advance, members
 from sktorch_continue.exceptions import ContinuationError
@@ -50,13 +49,8 @@ for _kind in KINDS:
 def _advance_each(estimator: Any, job: Job, change: Callable[[Any, Any, int], tuple[Any, Any]]) -> None:
     """Continue the members on rows that depend on their position: ``change(X, y, position)``."""
     shared = job.for_shared(estimator)
-    places = range(len(estimator.estimators_))
-    jobs = {str(i): shared.mapped(functools.partial(_at, change, i)) for i in places}
+    jobs = Jobs(len(estimator.estimators_), lambda i: shared.mapped(lambda X, y: change(X, y, i)))
     advance_together(estimator, members_by_position(estimator), jobs, dict.fromkeys(jobs, prototype_of(estimator)))
-
-
-def _at(change: Callable[[Any, Any, int], tuple[Any, Any]], position: int, X: Any, y: Any) -> tuple[Any, Any]:
-    return change(X, y, position)
 
 
 @advance.register(MultiOutputClassifier)
@@ -64,7 +58,13 @@ def _at(change: Callable[[Any, Any, int], tuple[Any, Any]], position: int, X: An
 def advance_outputs(estimator: Any, job: Job) -> None:
     """Continue every member on all rows and its column of y."""
     n = len(estimator.estimators_)
-    _advance_each(estimator, job, lambda X, y, i: (X, _columns(estimator, y, n)[:, i]))
+    _advance_each(estimator, job.mapped(lambda X, y: (X, _columns(estimator, y, n))), _with_column)
+
+
+def _with_column(X: Any, columns: Any, position: int) -> tuple[Any, np.ndarray]:
+    """Return rows with one of the columns of their targets, which may be sparse."""
+    column = columns[:, [position]]
+    return X, np.asarray(column.toarray() if scipy.sparse.issparse(column) else column).ravel()
 
 
 def _columns(estimator: Any, y: Any, n: int) -> np.ndarray:
@@ -91,12 +91,13 @@ def advance_chain(chain: Any, job: Job) -> None:
             f"{type(chain).__name__}(cv={chain.cv!r}) trained its members on cross-validated predictions, which cannot "
             "be continued; fit it with cv=None"
         )
-    _advance_each(chain, job, lambda X, y, i: _augmented(chain, X, y, i))
+    check_columns(chain, job)
+    n = len(chain.estimators_)
+    checked = job.mapped(lambda X, y: (check_array(X, accept_sparse=True), _columns(chain, y, n)))
+    _advance_each(chain, checked, lambda X, y, i: _augmented(chain, X, y, i))
 
 
-def _augmented(chain: Any, X: Any, y: Any, position: int) -> tuple[Any, np.ndarray]:
-    inputs = check_array(X, accept_sparse=True)
-    target = _columns(chain, y, len(chain.estimators_))
+def _augmented(chain: Any, inputs: Any, target: np.ndarray, position: int) -> tuple[Any, np.ndarray]:
     before = target[:, list(chain.order_[:position])]
     joined = scipy.sparse.hstack((inputs, before)).tocsr() if scipy.sparse.issparse(inputs) else None
     return np.hstack((inputs, before)) if joined is None else joined, target[:, chain.order_[position]]
@@ -107,35 +108,40 @@ def advance_one_vs_rest(estimator: Any, job: Job) -> None:
     """Continue every member on all rows; its class, or label, is 1."""
     binarizer = estimator.label_binarizer_
 
-    def indicator(y: Any) -> np.ndarray:
+    def indicator(y: Any) -> Any:
         if not binarizer.y_type_.startswith("multilabel"):
             _check_labels(estimator, y)
         found = binarizer.transform(y)
-        return np.asarray(found.toarray() if scipy.sparse.issparse(found) else found)
+        return found.tocsc() if scipy.sparse.issparse(found) else found
 
-    _advance_each(estimator, job, lambda X, y, i: (X, indicator(y)[:, i]))
+    _advance_each(estimator, job.mapped(lambda X, y: (X, indicator(y))), _with_column)
 
 
 @advance.register(OutputCodeClassifier)
 def advance_output_code(estimator: Any, job: Job) -> None:
     """Continue every member on all rows and its column of the code book."""
 
-    def coded(y: Any) -> np.ndarray:
+    def coded(X: Any, y: Any, position: int) -> tuple[Any, np.ndarray]:
         _check_labels(estimator, y)
-        found: np.ndarray = estimator.code_book_[np.searchsorted(estimator.classes_, y)].astype(int)
-        return found
+        return X, estimator.code_book_[np.searchsorted(estimator.classes_, y), position].astype(int)
 
-    _advance_each(estimator, job, lambda X, y, i: (X, coded(y)[:, i]))
+    _advance_each(estimator, job, coded)
 
 
 @advance.register(OneVsOneClassifier)
 def advance_one_vs_one(estimator: Any, job: Job) -> None:
     """Continue every member on the rows of its two classes."""
+    check_columns(estimator, job)
     _check_labels(estimator, job.y)
-    shared = job.for_shared(estimator)
-    pairs = combinations(estimator.classes_, 2)
-    jobs = {str(i): _of_pair(shared, *pair) for i, pair in enumerate(pairs)}
+    shared = job.for_shared(estimator).mapped(lambda X, y: (_matrix(X), y))
+    pairs = list(combinations(estimator.classes_, 2))
+    jobs = Jobs(len(pairs), lambda i: _of_pair(shared, *pairs[i]))
     advance_together(estimator, members_by_position(estimator), jobs, dict.fromkeys(jobs, prototype_of(estimator)))
+
+
+def _matrix(X: Any) -> Any:
+    """Return X as ``fit`` hands it on: names of columns are those of the whole."""
+    return check_array(X, accept_sparse=["csr", "csc"], ensure_all_finite=False)
 
 
 def _of_pair(job: Job, zero: Any, one: Any) -> Job:

@@ -113,7 +113,7 @@ def step_params(pipeline: Pipeline, job: Job, modes: Mapping[str, str]) -> dict[
     ValueError
         For a step there is not, and for parameters of a transformer that is frozen.
     """
-    names = [name for name, step in pipeline.steps if step is not None]
+    names = [*(name for name, _ in transformers_of(pipeline)), pipeline.steps[-1][0]]
     if routing_enabled():
         return _routed(pipeline, job, names)
     fit: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -175,17 +175,17 @@ def transform(pipeline: Pipeline, X: Any, params: Mapping[str, Any]) -> Any:
 
 
 def learn(pipeline: Pipeline, job: Job, modes: Mapping[str, str], params: Mapping[str, Any]) -> Pipeline:
-    """Return a pipeline with copies of the transformers that have learned from the rows, and the last step itself."""
+    """Return a pipeline with copies of the transformers that learn from the rows, and all other steps themselves."""
     X, steps = job.X, []
     for name, step in pipeline.steps[:-1]:
         if name not in modes:
             steps.append((name, step))
             continue
-        learned = clone(step) if modes[name] == "refit" else copy.deepcopy(step)
+        learned = step  # one that is frozen is not copied: it may hold much, a vocabulary say
         if modes[name] == "refit":
-            learned = learned.fit(X, job.y, **params[name]["fit"])
+            learned = clone(step).fit(X, job.y, **params[name]["fit"])
         elif modes[name] == "partial_fit":
-            learned = learned.partial_fit(X, job.y, **params[name]["partial_fit"])
+            learned = copy.deepcopy(step).partial_fit(X, job.y, **params[name]["partial_fit"])
         X = learned.transform(X, **params[name]["transform"])
         steps.append((name, learned))
     return Pipeline([*steps, pipeline.steps[-1]], transform_input=pipeline.transform_input)
@@ -212,12 +212,12 @@ def _what_changed(
 def partial_fit(
     pipeline: Pipeline, X: Any, y: Any, transformers: str | Mapping[str, str], fit_params: Mapping[str, Any]
 ) -> None:
-    """Train one pass of the last step; transformers that are not fitted yet learn from the rows first."""
+    """Train one pass of the last step; at its first, transformers that are not fitted yet learn from the rows."""
     check_modes(transformers)
     modes = step_modes(pipeline, transformers)
-    for name, step in transformers_of(pipeline):
-        if modes[name] == "frozen" and not is_fitted(step):
-            modes[name] = "refit"
+    if not is_fitted(pipeline.steps[-1][1]):  # a transformer without attributes in _ never seems to be fitted
+        unfitted = [name for name, step in transformers_of(pipeline) if not is_fitted(step)]
+        modes.update({name: "refit" for name in unfitted if modes[name] == "frozen"})
     params = step_params(pipeline, Job(X, y, fit_params), modes)
     learned = learn(pipeline, Job(X, y, fit_params), modes, params)
     job = last_job(learned, Job(X, y, fit_params), params)

@@ -78,6 +78,7 @@ def resume_unfitted(pipeline: Pipeline, X: Any, y: Any, path: Any, fit_params: M
 
 
 def resume(pipeline: Pipeline, X: Any, y: Any, path: Any, fit_params: Mapping[str, Any]) -> None:
-    """Finish the run of the last step; a pipeline whose last step is fitted keeps its transformers."""
-    finish = resume_fitted if is_fitted(pipeline.steps[-1][1]) else resume_unfitted
+    """Finish the run of the last step; a pipeline of which all steps are fitted keeps its transformers."""
+    steps = [*(step for _, step in transformers_of(pipeline)), pipeline.steps[-1][1]]
+    finish = resume_fitted if all(map(is_fitted, steps)) else resume_unfitted
     finish(pipeline, X, y, path, fit_params)

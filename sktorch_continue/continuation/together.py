@@ -59,6 +59,11 @@ def continued_copies(
             f"Nothing in {owner_name} was changed. Members that were continued before, as copies that are "
             f"dropped: {list(done) or 'none'}"
         )
+        if done:
+            error.add_note(
+                "Where they have a Checkpoint, its run folder is ahead of them: take that up with load_checkpoint of "
+                "the member, or give its Checkpoint another path before going on"
+            )
         raise
     return done
 

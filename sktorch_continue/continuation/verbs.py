@@ -107,13 +107,13 @@ def is_continuable(estimator: Any) -> bool:
     Parameters
     ----------
     estimator : estimator
-        Of any kind.
+        Of any kind; a class is not one.
 
     Returns
     -------
     bool
     """
-    return any(can_go_on(leaf) for _, leaf in leaves(estimator))
+    return not isinstance(estimator, type) and any(can_go_on(leaf) for _, leaf in leaves(estimator))
 
 
 @functools.singledispatch
@@ -177,8 +177,15 @@ def check_continuable(estimator: Any) -> None:
     if not is_continuable(estimator):
         raise TypeError(
             f"nothing here can be continued: {listed(estimator)}. A network of sktorch_continue, partial_fit, or "
-            "warm_start with n_estimators or max_iter was expected"
+            f"warm_start with n_estimators or max_iter was expected{_refit_hint(estimator)}"
         )
+
+
+def _refit_hint(estimator: Any) -> str:
+    """Say which parameter it is where an estimator that was trained on all rows was not asked for."""
+    params = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+    unkept = [name for name, value in params.items() if name.split("__")[-1] == "refit" and value is False]
+    return f". {unkept[0]}=False keeps no estimator that was trained on all rows; use refit=True" if unkept else ""
 
 
 def check_modes(transformers: Any) -> None:

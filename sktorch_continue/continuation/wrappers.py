@@ -11,7 +11,7 @@ from sklearn.model_selection._search import BaseSearchCV  # halving searches are
 from sklearn.utils.validation import check_array
 
 from sktorch_continue.continuation.job import Job
-from sktorch_continue.continuation.parameters import follow
+from sktorch_continue.continuation.parameters import advance_following
 from sktorch_continue.continuation.verbs import advance, members
 from sktorch_continue.exceptions import ContinuationError
 
@@ -30,6 +30,8 @@ def advance_frozen(estimator: FrozenEstimator, job: Job) -> None:
 @members.register(BaseSearchCV)
 def members_of_search(search: Any) -> dict[str, Any]:
     """Return the best estimator, which ``refit`` trained on all rows, or the candidate of an unfitted search."""
+    if not search.refit:
+        return {}
     if not hasattr(search, "cv_results_"):
         return {"estimator": search.estimator}
     return {"best_estimator": search.best_estimator_} if hasattr(search, "best_estimator_") else {}
@@ -38,8 +40,7 @@ def members_of_search(search: Any) -> dict[str, Any]:
 @advance.register(BaseSearchCV)
 def advance_search(search: Any, job: Job) -> None:
     """Continue the best estimator; what the search found out about the candidates stays."""
-    follow(search.best_estimator_, search.estimator, fixed=search.best_params_)
-    advance(search.best_estimator_, job.for_shared(search))
+    advance_following(search.best_estimator_, search.estimator, job.for_shared(search), fixed=search.best_params_)
 
 
 @members.register(TransformedTargetRegressor)
@@ -64,8 +65,8 @@ def advance_transformed_target(estimator: Any, job: Job) -> None:
         flat = changed.ndim == 2 and changed.shape[1] == 1 and target.ndim == 1
         return X, changed.squeeze(axis=1) if flat else changed
 
-    follow(estimator.regressor_, estimator.regressor)
-    advance(estimator.regressor_, job.for_shared(estimator, "regressor").mapped(transformed))
+    moved = job.for_shared(estimator, "regressor").mapped(transformed)
+    advance_following(estimator.regressor_, estimator.regressor, moved)
 
 
 @members.register(FixedThresholdClassifier)
@@ -77,14 +78,13 @@ def members_of_fixed_threshold(estimator: Any) -> dict[str, Any]:
 @advance.register(FixedThresholdClassifier)
 def advance_fixed_threshold(estimator: Any, job: Job) -> None:
     """Continue the classifier; the threshold is a parameter."""
-    follow(estimator.estimator_, estimator.estimator)
-    advance(estimator.estimator_, job.for_shared(estimator))
+    advance_following(estimator.estimator_, estimator.estimator, job.for_shared(estimator))
 
 
 @members.register(TunedThresholdClassifierCV)
 def members_of_tuned_threshold(estimator: Any) -> dict[str, Any]:
-    """Return the classifier, unless it was given fitted: then its rows are not those of the threshold."""
-    if estimator.cv == "prefit":
+    """Return the classifier, unless it was given fitted or on a part of the rows: the others are the threshold's."""
+    if estimator.cv == "prefit" or not estimator.refit:
         return {}
     return {"estimator": getattr(estimator, "estimator_", estimator.estimator)}
 
@@ -92,10 +92,4 @@ def members_of_tuned_threshold(estimator: Any) -> dict[str, Any]:
 @advance.register(TunedThresholdClassifierCV)
 def advance_tuned_threshold(estimator: Any, job: Job) -> None:
     """Continue the classifier on all rows; ``best_threshold_`` stays, it was tuned on rows held out from clones."""
-    if not estimator.refit:
-        raise ContinuationError(
-            "TunedThresholdClassifierCV(refit=False) trained its classifier on a part of the rows and tuned the "
-            "threshold on the others; continuing on all of them would mix the two. Use refit=True"
-        )
-    follow(estimator.estimator_, estimator.estimator)
-    advance(estimator.estimator_, job.for_shared(estimator))
+    advance_following(estimator.estimator_, estimator.estimator, job.for_shared(estimator))

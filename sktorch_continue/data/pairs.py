@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from sktorch_continue.data.memory import Seen
+from sktorch_continue.data.memory import Seen, kept_rows
 from sktorch_continue.data.rows import RowIdentities
 from sktorch_continue.data.samples import CLIP, standardized, target_basis
 
 FEWEST_ROWS = 10
 KNOWN = 0.9  # share of remembered rows that makes data the same, with rows added
+TAKEN = 0.5  # share of incoming rows that makes data a part of what was seen, chosen in any way
 
 CHANGED = 0.25  # of the spread of a column, between two encodings of one row
 SYSTEMATIC = 2.0  # times what is left when the new values are predicted from the old ones
@@ -24,13 +25,21 @@ RELATED = 0.3  # share of the new values that the old ones explain, or the rows 
 RESEMBLES = 0.5  # correlation of a column with itself
 
 PAIRED_ROWS = 4096
-MIRRORED = 0.4  # size of a negative correlation of a column with itself, and in standard errors for few rows
+MIRRORED = 0.4  # size of a negative correlation of a column with itself, and in standard errors
 MIRRORED_ERRORS = 4.0
 
 
 def comparable(seen: Seen, rows: RowIdentities) -> bool:
-    """Tell whether there is enough to compare, and the remembered rows are not simply there, with others or not."""
-    return min(len(seen), len(rows)) >= FEWEST_ROWS and bool(np.isin(seen.keys, rows.hashes).mean() < KNOWN)
+    """Tell whether there is enough to compare, and the rows are neither those of before, more or not, nor some of them.
+
+    The remembered rows are those of the smallest identities. So of incoming rows that were seen before, those whose
+    identities are no larger are all remembered.
+    """
+    if min(len(seen), len(rows)) < FEWEST_ROWS or np.isin(seen.keys, rows.hashes).mean() >= KNOWN:
+        return False
+    all_remembered = len(seen) < kept_rows(seen.columns)
+    would_be = np.unique(rows.hashes if all_remembered else rows.hashes[rows.hashes <= seen.keys[-1]])
+    return len(would_be) < FEWEST_ROWS or bool(np.isin(would_be, seen.keys).mean() < TAKEN)
 
 
 @dataclass
@@ -47,6 +56,8 @@ class Pairs:
         Which columns these are.
     certain : bool
         Whether the target alone proves that the rows are the same.
+    one_sided : ndarray of int
+        Columns, not among the others, that vary in the old values only, or in the new ones only.
     """
 
     old: np.ndarray
@@ -54,6 +65,7 @@ class Pairs:
     basis: np.ndarray
     columns: np.ndarray
     certain: bool
+    one_sided: np.ndarray
 
 
 def find_pairs(seen: Seen, rows: RowIdentities) -> Pairs | None:
@@ -67,9 +79,10 @@ def find_pairs(seen: Seen, rows: RowIdentities) -> Pairs | None:
     places, known = found
     new, _ = rows.values(places, seen.columns)
     old, new = seen.values[known].astype(np.float64), new.astype(np.float64)
-    varies = (old.std(axis=0) > 0) & (new.std(axis=0) > 0)
+    before, now = np.ptp(old, axis=0) > 0, np.ptp(new, axis=0) > 0
+    varies = before & now
     basis = target_basis(seen.targets[known], codes=seen.codes)
-    return Pairs(old[:, varies], new[:, varies], basis, seen.columns[varies], certain)
+    return Pairs(old[:, varies], new[:, varies], basis, seen.columns[varies], certain, seen.columns[before != now])
 
 
 def _by_target(seen: Seen, target: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -103,7 +116,7 @@ def compare_pairs(pairs: Pairs) -> str | None:
     spread = old.std(axis=0)
     moved = np.sqrt(((new - old) ** 2).mean(axis=0))
     if (moved <= CHANGED * spread).all():
-        return ""
+        return _of_one_sided(pairs)
     wide = n < 3 * (n_columns + pairs.basis.shape[1])
     left = _unexplained(pairs, own_column_only=wide)
     total = _residual(new, pairs.basis)
@@ -113,9 +126,16 @@ def compare_pairs(pairs: Pairs) -> str | None:
     likeness = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(old.T, new.T, strict=True)])
     changed = (moved > CHANGED * spread) & ((moved > SYSTEMATIC * left) | (likeness < RESEMBLES))
     if not changed.any():
-        return ""
+        return _of_one_sided(pairs)
     worst = pairs.columns[changed][np.argmax((moved / spread)[changed])]
     return f"the same rows come in with other values, most of all in column {worst}"
+
+
+def _of_one_sided(pairs: Pairs) -> str:
+    """Say of rows that are the same otherwise which column varies on one side only, or nothing."""
+    if len(pairs.one_sided) == 0:
+        return ""
+    return f"the same rows come in with other values: column {pairs.one_sided[0]} was constant, or has become so"
 
 
 def _residual(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -148,7 +168,12 @@ def find_mirrored(seen: Seen, rows: RowIdentities) -> str | None:
     _, nearest = cKDTree(folded[n:]).query(folded[:n])
     old, new = z[:n], z[n:][nearest]
     varies = (old.std(axis=0) > 0) & (new.std(axis=0) > 0)
-    likeness = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(old.T[varies], new.T[varies], strict=True)])
-    if likeness.min(initial=0.0) > -max(MIRRORED, MIRRORED_ERRORS / np.sqrt(n)):
+    a, b = old[:, varies] - old[:, varies].mean(axis=0), new[:, varies] - new[:, varies].mean(axis=0)
+    together = a * b
+    likeness = together.mean(axis=0) / np.maximum(a.std(axis=0) * b.std(axis=0), 1e-30)
+    # in a rarely filled or heavy-tailed column a few rows tell all, so the errors are those of the products
+    scores = together.sum(axis=0) / np.maximum(np.sqrt((together**2).sum(axis=0)), 1e-30)
+    told = (likeness <= -MIRRORED) & (scores <= -MIRRORED_ERRORS)
+    if not told.any():
         return None
-    return f"column {seen.columns[shown][varies][likeness.argmin()]} is mirrored"
+    return f"column {seen.columns[shown][varies][told][likeness[told].argmin()]} is mirrored"

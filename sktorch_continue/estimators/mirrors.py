@@ -23,8 +23,8 @@ def mirrored_column(run: Run, before: Seen, now: Seen) -> int | None:
     A mirrored component is still symmetric: only what the network has learned from it tells. The column has to be one
     that was the right way round before: mirroring it makes the loss of the old rows larger, and that of the new rows
     smaller. The same rows are compared with and without mirroring, so it does not matter how well the network does on
-    rows it has not seen. Only plain rows of real numbers of which every column is remembered are looked at, and only
-    where the criterion tells the loss of a row.
+    rows it has not seen. Columns of integers are left out: they may be codes or counts. Only plain rows of real numbers
+    of which every column is remembered are looked at, and only where the criterion tells the loss of a row.
 
     Parameters
     ----------
@@ -39,25 +39,38 @@ def mirrored_column(run: Run, before: Seen, now: Seen) -> int | None:
     if not (whole and targets_kept and can_tell) or min(len(before), len(now)) < FEWEST_ROWS:
         return None
     means = before.values.mean(axis=0, dtype=np.float64)
-    with streams.borrowed(run.device):
-        old, new = _gains(run, before, means), _gains(run, now, means)
+    both = np.concatenate([before.values, now.values])
+    real = np.flatnonzero((both != np.round(both)).any(axis=0))
+    limits = both.min(axis=0), both.max(axis=0)
+    if len(real) == 0:
+        return None
+    try:
+        with streams.borrowed(run.device):
+            old, new = _gains(run, before, means, real, limits), _gains(run, now, means, real, limits)
+    except Exception:  # a module that checks its rows may refuse mirrored ones, by any error: that is no answer
+        return None
     was_right, is_wrong = _significance(-old), _significance(new)
-    threshold = FALSE_ALARMS / len(means)
+    threshold = FALSE_ALARMS / len(real)
     chance = np.where(was_right < threshold, is_wrong, 1.0)
-    return int(before.columns[chance.argmin()]) if chance.min() < threshold else None
+    return int(before.columns[real[chance.argmin()]]) if chance.min() < threshold else None
 
 
-def _gains(run: Run, sample: Seen, means: np.ndarray) -> np.ndarray:
-    """Return by how much mirroring each column lowers the loss, by column and row."""
+def _gains(
+    run: Run, sample: Seen, means: np.ndarray, columns: np.ndarray, limits: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Return by how much mirroring each of the columns lowers the loss, by column and row.
+
+    Mirrored values stay within what came in: a module may take no others, the logarithm of a negative one say.
+    """
     rows = torch.from_numpy(sample.values)
     encoded = sample.targets[:, 0].astype(np.int64) if sample.codes else sample.targets.astype(np.float64)
     target = run.facts.objective.target(encoded, run.precision.dtype, flat=run.facts.flat).to(run.device)
     criterion = per_sample(run.criterion).eval()
     given = _losses(run, criterion, rows, target)
     gains = []
-    for column, mean in enumerate(means):
-        mirrored = rows.clone()
-        mirrored[:, column] = 2 * float(mean) - rows[:, column]
+    for column in columns:
+        mirrored, (lowest, highest) = rows.clone(), (float(limit[column]) for limit in limits)
+        mirrored[:, column] = (2 * float(means[column]) - rows[:, column]).clamp(lowest, highest)
         gains.append(given - _losses(run, criterion, mirrored, target))
     return np.array(gains)
 
