@@ -1,5 +1,10 @@
 """PyTorch estimators for scikit-learn that go on training exactly where they stopped."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from sktorch_continue.callbacks import (
     Callback,
     Checkpoint,
@@ -10,7 +15,6 @@ from sktorch_continue.callbacks import (
     PrintLog,
     Unfreeze,
 )
-from sktorch_continue.continuation import continue_fit, is_continuable
 from sktorch_continue.display import HistoryDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
 from sktorch_continue.exceptions import (
@@ -24,7 +28,10 @@ from sktorch_continue.exceptions import (
 )
 from sktorch_continue.history import History
 from sktorch_continue.modules import MLP
-from sktorch_continue.pipeline import ContinuablePipeline, make_continuable_pipeline
+
+if TYPE_CHECKING:
+    from sktorch_continue.continuation import continue_fit, is_continuable
+    from sktorch_continue.pipeline import ContinuablePipeline, make_continuable_pipeline
 
 __version__ = "0.1.0.dev0"
 
@@ -55,3 +62,21 @@ __all__ = [
     "is_continuable",
     "make_continuable_pipeline",
 ]
+
+# They import all of scikit-learn's meta-estimators, which a network alone does not need.
+_WHEN_ASKED_FOR = {
+    "continue_fit": "sktorch_continue.continuation",
+    "is_continuable": "sktorch_continue.continuation",
+    "ContinuablePipeline": "sktorch_continue.pipeline",
+    "make_continuable_pipeline": "sktorch_continue.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHEN_ASKED_FOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHEN_ASKED_FOR[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

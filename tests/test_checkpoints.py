@@ -288,6 +288,7 @@ def test_a_module_instance_brings_its_class_and_the_run_its_weights(tmp_path):
     model.save_checkpoint(tmp_path / "c")
     loaded = classifier(module=Noisy(4, 3)).load_checkpoint(tmp_path / "c")
     assert_same_run(model.continue_fit(X, Y), loaded.continue_fit(X, Y), X)
+    assert loaded.history_.calls[-1]["changed"] == {}
 
 
 def test_callbacks_are_matched_when_a_checkpoint_is_loaded(tmp_path):
@@ -478,6 +479,12 @@ def test_long_cells_of_the_history_do_not_make_a_manifest_too_long(tmp_path):
     classifier(callbacks=[("long", Long())]).fit(X, Y).save_checkpoint(tmp_path / "c")
     loaded = classifier(callbacks=[("long", Long())]).load_checkpoint(tmp_path / "c")
     assert len(loaded.history_[-1, "long"]) == 100_000
+
+
+def test_who_may_read_the_folder_may_read_every_file(tmp_path):
+    """Weights are not kept from those who may read the manifest."""
+    classifier().fit(X, Y).save_checkpoint(tmp_path / "c")
+    assert len({path.stat().st_mode for path in (tmp_path / "c").iterdir()}) == 1
 
 
 def test_an_empty_folder_becomes_the_checkpoint(tmp_path):

@@ -21,7 +21,7 @@ from modules import Noisy, assert_untouched, class_data, snapshot
 
 from sktorch_continue import Callback, Checkpoint, CheckpointError, TorchClassifier
 from sktorch_continue.checkpoint import RunFolder
-from sktorch_continue.testing import assert_same_run
+from sktorch_continue.testing import Interrupt, assert_same_run
 
 X, Y = class_data(40)
 START = Path(__file__).with_name("start_script.py")
@@ -184,6 +184,17 @@ def test_a_second_branch_of_the_run_is_refused(tmp_path, elsewhere):
         branch.continue_fit(X, Y)
     assert_untouched(branch, known)
     assert contents(tmp_path / "run") == before
+
+
+def test_a_branch_that_is_behind_inside_an_epoch_is_refused(tmp_path):
+    """Steps of an epoch that is not complete yet count as well: the copy has not taken them."""
+    checkpoint = Checkpoint(tmp_path / "run", every_n_steps=1)
+    model = classifier(checkpoint, Interrupt(None)).fit(X, Y)
+    branch = pickle.loads(pickle.dumps(model))
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[checkpoint, Interrupt(5)]).continue_fit(X, Y)
+    with pytest.raises(CheckpointError, match="has not been"):
+        branch.continue_fit(X, Y)
 
 
 def test_the_same_run_goes_on_in_its_folder(tmp_path):

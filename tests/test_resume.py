@@ -368,3 +368,27 @@ def test_a_lambda_with_a_set_is_the_same_in_another_process(tmp_path):
         for seed in ("1", "2")
     }
     assert len(shown) == 1
+
+
+class BreaksOnce(torch.optim.SGD):
+    """Fails once inside a step, when the weights have been moved."""
+
+    left = -1
+
+    def step(self, closure=None):
+        super().step(closure)
+        BreaksOnce.left -= 1
+        if BreaksOnce.left == 0:
+            raise RuntimeError("inside the step")
+
+
+def test_a_run_that_was_cut_inside_a_step_goes_on_from_its_checkpoint(tmp_path):
+    """Memory that stands between two steps is no place to go on from where the folder has one."""
+    params = {"optimizer": BreaksOnce, "lr": 0.1}
+    whole = classifier(**params, callbacks=[Checkpoint(tmp_path / "whole", every_n_steps=1)]).fit(X, Y)
+    BreaksOnce.left = 5
+    model = classifier(**params, callbacks=[Checkpoint(tmp_path / "run", every_n_steps=1)])
+    with pytest.raises(RuntimeError):
+        model.fit(X, Y)
+    assert model.n_steps_ == 4
+    assert_same_run(whole, model.resume_fit(X, Y), X)

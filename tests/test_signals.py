@@ -207,3 +207,16 @@ def test_everybody_is_told_of_an_interrupt_that_is_followed_by_another(tmp_path)
     assert any("again" in note for note in raised.value.__notes__)
     again = classifier(Does(), Impatient(), Checkpoint(tmp_path / "run")).resume_fit(X, Y)
     assert again.n_epochs_ == 3
+
+
+def ctrl_c_and_fail() -> None:
+    """Press Ctrl-C where it is held back, and fail before it is raised."""
+    ctrl_c()
+    fail()
+
+
+def test_a_signal_that_an_error_overtakes_is_not_lost():
+    """Ctrl-C that was held back when a callback failed is raised after the error has been told."""
+    with pytest.raises(KeyboardInterrupt) as raised:
+        classifier(Does(ctrl_c_and_fail, 3)).fit(X, Y)
+    assert isinstance(raised.value.__context__, ArithmeticError)

@@ -59,18 +59,16 @@ class RunFolder:
         """
         if holds_checkpoint(self.path):
             raise CheckpointError(f"{self.path} is a single checkpoint and not the folder of a run; give another path")
+        if (self.path / LOCK).is_symlink():
+            raise CheckpointError(f"{self.path / LOCK} is a link, which is not written through; remove it")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if (self.path / LOCK).is_symlink():
-                raise CheckpointError(f"{self.path / LOCK} is a link, which is not written through; remove it")
             self._lock.acquire()
         except Timeout:
             raise CheckpointError(
                 f"another training is writing its checkpoints to {self.path} right now; wait for it, or give this one "
                 "another path"
             ) from None
-        except CheckpointError:
-            raise
         except (OSError, NotImplementedError) as error:
             raise CheckpointError(f"checkpoints cannot be written to {self.path}: {error}") from error
 

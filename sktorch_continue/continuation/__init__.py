@@ -3,7 +3,6 @@
 from sktorch_continue.continuation import (  # noqa: F401 (each registers the kinds it knows)
     calibration,
     ensembles,
-    leaves,
     multiple,
     pipelines,
     wrappers,

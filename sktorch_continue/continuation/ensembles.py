@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ from sklearn.base import is_classifier
 from sklearn.ensemble import (
     BaggingClassifier,
     BaggingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     StackingClassifier,
     StackingRegressor,
     VotingClassifier,
@@ -20,9 +23,11 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples, check_array, column_or_1d, has_fit_parameter
 
 from sktorch_continue.continuation.job import Job, Jobs, check_columns, routing_enabled
+from sktorch_continue.continuation.leaves import fit_on
 from sktorch_continue.continuation.parameters import advance_following
 from sktorch_continue.continuation.together import advance_together
 from sktorch_continue.continuation.verbs import advance, members
+from sktorch_continue.estimators.storage import become
 from sktorch_continue.exceptions import ContinuationError
 
 
@@ -187,3 +192,12 @@ def _takes_weights(estimator: Any) -> bool:
     if routing_enabled():
         return bool(get_routing_for_object(estimator).consumes("fit", ("sample_weight",)))
     return bool(has_fit_parameter(estimator, "sample_weight"))
+
+
+@advance.register(HistGradientBoostingClassifier)
+@advance.register(HistGradientBoostingRegressor)
+def advance_histogram_boosting(estimator: Any, job: Job) -> None:
+    """Add iterations; here ``max_iter`` is the total under ``warm_start``."""
+    continued = copy.deepcopy(estimator)
+    fit_on(continued, job, max_iter=continued.n_iter_ + continued.max_iter)
+    become(estimator, continued)

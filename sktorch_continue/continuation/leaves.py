@@ -18,14 +18,23 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
 from sktorch_continue.continuation.job import Job
-from sktorch_continue.continuation.verbs import advance, budget_of
 from sktorch_continue.estimators.storage import become
 
 
-@advance.register(object)
+def can_go_on(leaf: Any) -> bool:
+    """Tell whether an estimator with nothing inside can go on by itself."""
+    return hasattr(leaf, "continue_fit") or hasattr(leaf, "partial_fit") or budget_of(leaf) is not None
+
+
+def budget_of(leaf: Any) -> str | None:
+    """Return the parameter that says how long an estimator with ``warm_start`` trains, or None."""
+    params = leaf.get_params(deep=False) if hasattr(leaf, "get_params") and not isinstance(leaf, type) else {}
+    if "warm_start" not in params:
+        return None
+    return next((name for name in ("n_estimators", "max_iter") if name in params), None)
+
+
 def advance_leaf(estimator: Any, job: Job) -> None:
     """Continue an estimator by what it offers; one of scikit-learn as a copy, so that an error leaves it as it was."""
     if not isinstance(job.transformers, str) and job.transformers:
@@ -49,15 +58,6 @@ def advance_leaf(estimator: Any, job: Job) -> None:
             f"{type(estimator).__name__} cannot be continued: it has neither continue_fit nor partial_fit, nor "
             "warm_start with n_estimators or max_iter"
         )
-    become(estimator, continued)
-
-
-@advance.register(HistGradientBoostingClassifier)
-@advance.register(HistGradientBoostingRegressor)
-def advance_histogram_boosting(estimator: Any, job: Job) -> None:
-    """Add iterations; here ``max_iter`` is the total under ``warm_start``."""
-    continued = copy.deepcopy(estimator)
-    fit_on(continued, job, max_iter=continued.n_iter_ + continued.max_iter)
     become(estimator, continued)
 
 

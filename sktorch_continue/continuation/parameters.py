@@ -48,7 +48,8 @@ def follow(member: Any, prototype: Any, fixed: Iterable[str] = ()) -> None:
     if prototype is None:
         return
     _check_class("a member", member, prototype)
-    own, given = (_without(estimator.get_params(deep=True), fixed) for estimator in (member, prototype))
+    names = _with_steps(fixed, member, prototype)
+    own, given = (_without(estimator.get_params(deep=True), names) for estimator in (member, prototype))
     for name in own.keys() | given.keys():
         if _is_estimator(own.get(name)) or _is_estimator(given.get(name)):
             _check_class(f"{name!r} inside a member", own.get(name), given.get(name))
@@ -61,9 +62,20 @@ def follow(member: Any, prototype: Any, fixed: Iterable[str] = ()) -> None:
     member.set_params(**chosen)
 
 
-def _without(params: dict[str, Any], fixed: Iterable[str]) -> dict[str, Any]:
-    """Return the parameters that are not fixed: the name of a step fixes the parameters of the step as well."""
+def _with_steps(fixed: Iterable[str], *estimators: Any) -> list[str]:
+    """Return the fixed names and, for a list of named steps among them, the names of its steps."""
     names = [*fixed]
+    for name in [*names]:
+        prefix = name[: name.rindex("__") + 2] if "__" in name else ""
+        lists = (estimator.get_params(deep=True).get(name) for estimator in estimators)
+        names += [
+            prefix + entry[0] for value in lists if _is_estimators(value) and isinstance(value, list) for entry in value
+        ]
+    return names
+
+
+def _without(params: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Return the parameters that are not fixed: the name of a step fixes the parameters of the step as well."""
     return {
         name: value
         for name, value in params.items()

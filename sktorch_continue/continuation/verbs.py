@@ -9,6 +9,7 @@ from typing import Any
 from sklearn.utils.validation import check_is_fitted
 
 from sktorch_continue.continuation.job import Job
+from sktorch_continue.continuation.leaves import advance_leaf, can_go_on
 
 MODES = ("frozen", "partial_fit", "refit")
 
@@ -134,20 +135,7 @@ def advance(estimator: Any, job: Job) -> None:
     ``@advance.register(Kind)``; it calls ``advance(member, job)`` for its one member, or
     :func:`sktorch_continue.continuation.advance_together` for several.
     """
-    raise TypeError(f"{type(estimator).__name__} cannot be continued: it has no continue_fit, partial_fit or budget")
-
-
-def can_go_on(leaf: Any) -> bool:
-    """Tell whether an estimator with nothing inside can go on by itself."""
-    return hasattr(leaf, "continue_fit") or hasattr(leaf, "partial_fit") or budget_of(leaf) is not None
-
-
-def budget_of(leaf: Any) -> str | None:
-    """Return the parameter that says how long an estimator with ``warm_start`` trains, or None."""
-    params = leaf.get_params(deep=False) if hasattr(leaf, "get_params") and not isinstance(leaf, type) else {}
-    if "warm_start" not in params:
-        return None
-    return next((name for name in ("n_estimators", "max_iter") if name in params), None)
+    advance_leaf(estimator, job)
 
 
 def leaves(estimator: Any, path: str = "") -> Iterator[tuple[str, Any]]:

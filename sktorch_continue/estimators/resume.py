@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,7 @@ def resume(estimator: Any, call: Call, path: Any) -> None:
     call.pinned = folders
     if path is not None:
         folder = os.path.abspath(path)
-        stored = _newest([folder])
-        stored = _furthest(stored, _newest(folders.values()))
+        stored = _furthest(_newest([folder]), _newest(other for other in folders.values() if other != folder))
         if not folders and (stored is None or stored.path != Path(folder)):
             call.checkpoint = Checkpoint(folder)
     else:
@@ -81,7 +81,7 @@ def _folders_of_callbacks(estimator: Any) -> dict[str, str]:
     }
 
 
-def _newest(folders: Any) -> Stored | None:
+def _newest(folders: Iterable[str]) -> Stored | None:
     found = [newest for folder in folders if (newest := read(folder)) is not None]
     return max((Stored(*newest) for newest in found), key=lambda stored: stored.place, default=None)
 

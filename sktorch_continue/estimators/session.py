@@ -28,18 +28,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
     params = intent.params
     identities = RowIdentities(rows.inputs, rows.encoded)
     fraction = None if validation is not None else params["validation_fraction"]
-    held = run.held_out.mask(identities)
-    may_draw = intent.verb != "partial_fit" and not intent.resumes
-    if fraction is not None and may_draw and run.held_out.must_draw(held, fraction):
-        held = run.held_out.draw(
-            identities,
-            held,
-            float(fraction),
-            stratify=draft._stratify,
-            seed=run.seed,
-            position=run.progress.n_splits,
-        )
-        run.progress.n_splits += 1
+    held = _held_out(run, identities, fraction, intent, stratify=draft._stratify)
     train = rows.dataset(run, ~held, training=True)
     if len(train) == 0:
         raise ValueError(
@@ -80,6 +69,21 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         contents=lambda: contents(draft, description()),
         watchers=[*([PrintLog()] if params["verbose"] else []), *([call.checkpoint] if call.checkpoint else [])],
     )
+
+
+def _held_out(
+    run: Run, identities: RowIdentities, fraction: float | None, intent: Intent, *, stratify: bool
+) -> np.ndarray:
+    """Return which rows are held out, bool of shape (n_rows,); more of them where the run must and the call may."""
+    held = run.held_out.mask(identities)
+    may_draw = intent.verb != "partial_fit" and not intent.resumes
+    if fraction is None or not may_draw or not run.held_out.must_draw(held, fraction):
+        return held
+    held = run.held_out.draw(
+        identities, held, float(fraction), stratify=stratify, seed=run.seed, position=run.progress.n_splits
+    )
+    run.progress.n_splits += 1
+    return held
 
 
 def _fingerprint(identities: RowIdentities, chosen: Dataset, weight: np.ndarray | None) -> str:
