@@ -17,6 +17,7 @@ from sktorch_continue.callbacks import (
 )
 from sktorch_continue.display import HistoryDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
+from sktorch_continue.estimators.reuse import hot_start
 from sktorch_continue.exceptions import (
     CheckpointError,
     ContinuationError,
@@ -32,6 +33,12 @@ from sktorch_continue.modules import MLP
 if TYPE_CHECKING:
     from sktorch_continue.continuation import continue_fit, is_continuable
     from sktorch_continue.pipeline import ContinuablePipeline, make_continuable_pipeline
+    from sktorch_continue.search import (
+        HyperbandSearchCV,
+        WarmStartGridSearchCV,
+        WarmStartHalvingSearchCV,
+        WarmStartRandomizedSearchCV,
+    )
 
 __version__ = "0.1.0.dev0"
 
@@ -51,6 +58,7 @@ __all__ = [
     "GradientClipping",
     "History",
     "HistoryDisplay",
+    "HyperbandSearchCV",
     "NonFiniteLossError",
     "PrintLog",
     "SktorchContinueError",
@@ -58,17 +66,25 @@ __all__ = [
     "TorchEstimator",
     "TorchRegressor",
     "Unfreeze",
+    "WarmStartGridSearchCV",
+    "WarmStartHalvingSearchCV",
+    "WarmStartRandomizedSearchCV",
     "continue_fit",
+    "hot_start",
     "is_continuable",
     "make_continuable_pipeline",
 ]
 
-# They import all of scikit-learn's meta-estimators, which a network alone does not need.
+# They import scikit-learn's meta-estimators and searches, which a network alone does not need.
 _WHEN_ASKED_FOR = {
     "continue_fit": "sktorch_continue.continuation",
     "is_continuable": "sktorch_continue.continuation",
     "ContinuablePipeline": "sktorch_continue.pipeline",
     "make_continuable_pipeline": "sktorch_continue.pipeline",
+    "HyperbandSearchCV": "sktorch_continue.search",
+    "WarmStartGridSearchCV": "sktorch_continue.search",
+    "WarmStartHalvingSearchCV": "sktorch_continue.search",
+    "WarmStartRandomizedSearchCV": "sktorch_continue.search",
 }
 
 

@@ -284,7 +284,7 @@ def _describe_function(value: Any, deeper: Callable[[Any], Description]) -> Desc
     cells = [cell.cell_contents for cell in value.__closure__ or ()]
     return {
         "function": _qualified(value),
-        "code": _describe_code(value.__code__, deeper),
+        "code": describe_code(value.__code__),
         "defaults": deeper([value.__defaults__, value.__kwdefaults__]),
         "closure": deeper(cells),
     }
@@ -296,6 +296,7 @@ def _describe_constant(value: Any) -> Description:
     return [type(value).__name__, repr(value)]
 
 
-def _describe_code(code: Any, deeper: Callable[[Any], Description]) -> Description:
-    constants = [_describe_code(c, deeper) if inspect.iscode(c) else _describe_constant(c) for c in code.co_consts]
+def describe_code(code: Any) -> Description:
+    """Return the code of a function as plain values: what it does, not where it stands."""
+    constants = [describe_code(c) if inspect.iscode(c) else _describe_constant(c) for c in code.co_consts]
     return {"bytes": code.co_code.hex(), "constants": constants, "names": list(code.co_names)}

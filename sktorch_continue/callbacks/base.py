@@ -42,10 +42,14 @@ class Callback:
         before the first step. None, the default, means any.
     runs_last : bool
         Whether its hooks are called after those of the others, wherever it stands in the list: it sees what they did.
+    reads_max_epochs : bool
+        Whether what it does to the run depends on ``run.max_epochs``. A longer training then does not begin as a
+        shorter one does, and searches train each from the start.
     """
 
     columns: tuple[str, ...] | None = None
     runs_last: bool = False
+    reads_max_epochs: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

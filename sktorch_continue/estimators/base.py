@@ -18,7 +18,9 @@ from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
 from sktorch_continue.estimators.parameters import make_specification
 from sktorch_continue.estimators.resume import resume
+from sktorch_continue.estimators.reuse import fit_with
 from sktorch_continue.estimators.storage import StoredRun
+from sktorch_continue.estimators.stores import store_for
 from sktorch_continue.estimators.verbs import Call, carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.history import History
@@ -125,7 +127,12 @@ class TorchEstimator(StoredRun):
             If a :class:`Checkpoint` cannot write, or its folder belongs to another run.
         """
         verb = "continue_fit" if self.warm_start and self.__sklearn_is_fitted__() else "fit"
-        carry_out(self, Call(verb, X, y, self.max_epochs, sample_weight, X_val, y_val, sample_weight_val))
+        call = Call(verb, X, y, self.max_epochs, sample_weight, X_val, y_val, sample_weight_val)
+        store = store_for(self) if verb == "fit" else None
+        if store is None:
+            carry_out(self, call)
+        else:
+            fit_with(store, self, call)
         return self
 
     def continue_fit(
@@ -238,6 +245,15 @@ class TorchEstimator(StoredRun):
             module = run.predictor(newest=self._newest)
             batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
             return torch.cat([run.output(module, batch).cpu() for batch, _, _ in batches])
+
+    # ---- what scikit-learn asks for -------------------------------------------------------------------------------
+
+    def __sklearn_clone__(self) -> Self:
+        copied: Self = super().__sklearn_clone__()
+        store = store_for(self)
+        if store is not None:
+            copied._store = store  # also where the context is not, in another process
+        return copied
 
     # ---- fitted names ---------------------------------------------------------------------------------------------
 

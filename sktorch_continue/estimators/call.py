@@ -10,7 +10,7 @@ import torch
 from sklearn.utils.validation import _check_sample_weight
 
 from sktorch_continue import modules
-from sktorch_continue.callbacks import Checkpoint
+from sktorch_continue.callbacks import Callback
 from sktorch_continue.data import Dataset, Inputs, check_inputs
 from sktorch_continue.data.dataset import check_weights
 from sktorch_continue.data.inputs import as_tensor
@@ -78,8 +78,8 @@ class Call:
         For the first ``partial_fit`` of a classifier.
     source : object or None
         The estimator with the run to go on with, where it is not the one that is called.
-    checkpoint : Checkpoint or None
-        Stores the run of this call without being part of it.
+    watcher : Callback or None
+        Watches, and stores, the run of this call without being part of it.
     pinned : dict of str to str
         Folders of the run's Checkpoint callbacks, by name, that were asked for already.
     """
@@ -94,7 +94,7 @@ class Call:
     sample_weight_val: Any = None
     classes: Any = None
     source: Any = None
-    checkpoint: Checkpoint | None = None
+    watcher: Callback | None = None
     pinned: dict[str, str] = field(default_factory=dict)
 
 
@@ -129,6 +129,11 @@ class Intent:
     def resumes(self) -> bool:
         """Whether an interrupted run is to be finished."""
         return self.verb == "resume_fit" and not self.fresh
+
+    @property
+    def extends(self) -> bool:
+        """Whether a ``fit`` goes on from a shorter one, and is to end as if it had begun there."""
+        return self.verb == "fit" and not self.fresh
 
 
 def check_rows(draft: Any, call: Call, *, fresh: bool) -> Rows:

@@ -181,7 +181,7 @@ def make_specification(params: dict[str, Any], default_criterion: type[nn.Module
         criterion=Part(criterion, _arguments(params, "criterion__")),
         optimizer=_optimizer_part(params),
         lr=float(_arguments(params, "optimizer__").get("lr", params["lr"])),
-        lr_scheduler=None if schedule is None else _schedule_part(params),
+        lr_scheduler=None if schedule is None else schedule_part(params),
         lr_scheduler_interval=params["lr_scheduler_interval"],
         lr_scheduler_monitor=params["lr_scheduler_monitor"],
         callbacks=name_callbacks(params["callbacks"]),
@@ -217,7 +217,14 @@ def _optimizer_part(params: dict[str, Any]) -> Part:
     return part
 
 
-def _schedule_part(params: dict[str, Any]) -> Part:
+def schedule_part(params: dict[str, Any]) -> Part:
+    """Return what a schedule is built from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no schedule, or one that cannot step when it is to.
+    """
     schedule = params["lr_scheduler"]
     if isinstance(schedule, torch.optim.lr_scheduler.LRScheduler):
         raise TypeError(

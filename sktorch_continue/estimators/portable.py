@@ -132,8 +132,7 @@ def restored(estimator: Any, stored: dict[str, Any], trust: Trust) -> Any:
     params = estimator.get_params(deep=False)
     check_parameters(params)
     check_device(params["device"])
-    learned = _learned(estimator, params)
-    vars(draft).update({name: value for name, value in vars(estimator).items() if name not in learned})
+    vars(draft).update(without_run(estimator))
     try:
         vars(draft).update(copy.deepcopy(stored["estimator"]["fitted"]))
         draft._target = draft._target_kind(**stored["estimator"]["target"])
@@ -147,8 +146,11 @@ def restored(estimator: Any, stored: dict[str, Any], trust: Trust) -> Any:
     return draft
 
 
-def _learned(estimator: Any, params: dict[str, Any]) -> set[str]:
-    return {n for n in vars(estimator) if n in ("_run", "_target") or (n.endswith("_") and n not in params)}
+def without_run(estimator: Any) -> dict[str, Any]:
+    """Return the attributes of an estimator that no ``fit`` has learned."""
+    params = estimator.get_params(deep=False)
+    learned = {n for n in vars(estimator) if n in ("_run", "_target") or (n.endswith("_") and n not in params)}
+    return {name: value for name, value in vars(estimator).items() if name not in learned}
 
 
 def _refuse_another_kind(kind_here: type, stored: dict[str, Any]) -> None:

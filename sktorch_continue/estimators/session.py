@@ -67,7 +67,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
         contents=lambda: contents(draft, description()),
-        watchers=[*([PrintLog()] if params["verbose"] else []), *([call.checkpoint] if call.checkpoint else [])],
+        watchers=[*([PrintLog()] if params["verbose"] else []), *([call.watcher] if call.watcher else [])],
     )
 
 

@@ -34,6 +34,8 @@ class StoredRun(DoubleUnderscoreParameters):
     def __getstate__(self) -> dict[str, Any]:
         attributes: dict[str, Any] = dict(super().__getstate__())
         run: Run | None = attributes.get("_run")
+        if "_store" in attributes and (run is not None or not attributes["_store"].travels):
+            del attributes["_store"]
         if run is not None:
             attributes["_run"] = {
                 "specification": run.specification,

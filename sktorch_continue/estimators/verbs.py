@@ -43,14 +43,20 @@ def carry_out(estimator: Any, call: Call) -> None:
         session = open_session(draft, call, intent, rows, validation)
         if intent.resumes:
             refuse_other_data(run, session)
-            if intent.epochs == 0:
-                become(estimator, draft)
-                return
+        if intent.epochs == 0:
+            if intent.extends:
+                run.specification = specification
+                keep_target(run, call)
+            become(estimator, draft)
+            return
         start = None if intent.fresh else run.specification
         prepare(run, session, rows, specification, intent)
         for name, folder in call.pinned.items():
             run.callbacks[name].folder = folder  # type: ignore[attr-defined]
-        open_record(run, session, call.verb, start)
+        if intent.extends:
+            keep_target(run, call)
+        else:
+            open_record(run, session, call.verb, start)
         loop.train(run, session)
     except BaseException:
         if run.n_steps > n_steps:
@@ -63,7 +69,7 @@ def carry_out(estimator: Any, call: Call) -> None:
 
 def form_intent(draft: Any, call: Call) -> Intent:
     """Check the parameters, and that there is a run that can be trained or that a new one is to be built."""
-    fresh = call.verb == "fit" or not hasattr(draft, "_run")
+    fresh = not hasattr(draft, "_run") or (call.verb == "fit" and call.source is None)
     if not fresh and not draft._run.can_train:
         raise ContinuationError(
             f"this {type(draft).__name__} was exported for serving and has no optimizer; continue the estimator it was "
@@ -77,6 +83,8 @@ def form_intent(draft: Any, call: Call) -> Intent:
     epochs = check_epochs(call.max_epochs, 0 if fresh else draft._run.n_epochs)
     if call.verb == "resume_fit" and not fresh:
         epochs = epochs_left(draft._run, epochs)
+    if call.verb == "fit" and not fresh:
+        epochs = 0 if draft._run.progress.stopped is not None else epochs - draft._run.n_epochs
     return Intent(call.verb, fresh, epochs, params, device)
 
 
@@ -148,7 +156,7 @@ def prepare(run: Run, session: Session, rows: Rows, specification: Specification
         way_out = schedules.WAYS_OUT["fit" if intent.fresh else intent.verb]
         schedules.check_room(run.lr_scheduler, horizon.steps, way_out)
     run.progress.max_epochs = run.n_epochs + intent.epochs
-    run.progress.n_calls += 1
+    run.progress.n_calls += 0 if intent.extends else 1
     run.progress.stopped = None
 
 
@@ -159,7 +167,7 @@ def _apply_changes(run: Run, rows: Rows, specification: Specification, horizon: 
         if "random_state" in changes.changed_parameters(run.specification, specification):
             run.seed = streams.draw_seed(intent.params["random_state"])
         as_planned = intent.resumes and run.n_epochs + intent.epochs == run.max_epochs
-        goes_on = intent.verb == "partial_fit" or as_planned
+        goes_on = intent.verb == "partial_fit" or intent.extends or as_planned
         on_continue = "continue" if goes_on else intent.params["lr_scheduler_on_continue"]
         changes.apply(run, specification, horizon, on_continue)
         if intent.weighted or run.criterion is not criterion:
@@ -190,6 +198,11 @@ def open_record(run: Run, session: Session, verb: str, before: Specification | N
             "stopped": None,
         }
     )
+
+
+def keep_target(run: Run, call: Call) -> None:
+    """Let the record of a ``fit`` that went on from a shorter one say what it was asked for."""
+    run.progress.max_epochs = run.history.calls[-1]["max_epochs"] = int(call.max_epochs)
 
 
 def data_record(session: Session) -> dict[str, Any]:

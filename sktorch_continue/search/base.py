@@ -1,0 +1,131 @@
+"""What the four searches share: fit in chains, what is kept, and going on with a finished search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any, Self
+
+from sklearn.base import _fit_context
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils.validation import check_is_fitted
+
+from sktorch_continue.estimators.digests import digest
+from sktorch_continue.exceptions import ContinuationError
+from sktorch_continue.search.engine import Engine, fit_in_chains
+from sktorch_continue.search.kept import Kept
+
+_engine: ContextVar[Engine] = ContextVar("sktorch_continue_search")
+
+
+class WarmStartSearch(BaseSearchCV):
+    """A search of scikit-learn whose candidates go on from each other."""
+
+    continue_on: str | None
+    checkpoint_dir: Any
+    keep_models: bool
+
+    _parameter_constraints: dict[str, Any] = {
+        "continue_on": [str, None],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "keep_models": ["boolean"],
+    }
+    _rungs = False
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        """Evaluate the candidates, each epoch of theirs trained once, and fit the best one on all rows.
+
+        Parameters
+        ----------
+        X, y, **params : as in :class:`sklearn.model_selection.GridSearchCV`
+            Rows, target, and what ``fit`` of the estimator, the splitter or the scorer takes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For parameters that cannot be meant, `continue_on` among them.
+        CheckpointError
+            If ``checkpoint_dir`` cannot be written to.
+
+        Warns
+        -----
+        ContinuationWarning
+            Once, with the reasons, where candidates that differ in the budget only share no beginning and are each
+            trained from the start.
+        """
+        self._search(X, y, params, self._keeper(X, y, params))
+        return self
+
+    @property
+    def _earlier(self) -> list[dict[str, Any]]:
+        """Candidates that were evaluated by the search that goes on, while it does."""
+        return _engine.get().kept.candidates
+
+    def _keeper(self, X: Any, y: Any, params: dict[str, Any]) -> Kept:
+        kept = Kept(self.checkpoint_dir, rungs=self._rungs, models=self.keep_models)
+        if kept.keeps_scores:
+            kept.data = digest((X, y, params))
+            if kept.data is None:
+                raise ValueError(
+                    "X, y or the fit parameters cannot be compared with those of another search, so that nothing can "
+                    "be kept; give arrays, frames or matrices, or leave checkpoint_dir and keep_models alone"
+                )
+        return kept
+
+    def _search(self, X: Any, y: Any, params: dict[str, Any], kept: Kept) -> None:
+        engine = Engine(self.continue_on, kept)
+        before: dict[str, Any] = {
+            name: self.__dict__.pop(name) for name in ("_kept", "reuse_") if name in self.__dict__
+        }
+        token = _engine.set(engine)  # no attribute: scikit-learn sends the search along with every task
+        try:
+            fit_in_chains(self, engine, X, y, params)
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+        finally:
+            _engine.reset(token)
+        if engine.scored:
+            self.reuse_ = engine.reuse(self.n_splits_)
+        kept.candidates = self.cv_results_["params"]
+        kept.close()
+        if self.keep_models:
+            self._kept = kept
+
+    def _kept_for(self, X: Any, y: Any, params: dict[str, Any]) -> Kept:
+        """Return what the finished search has kept.
+
+        Raises
+        ------
+        ContinuationError
+            If it has kept nothing, or was run on other data.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "_kept"):
+            raise ContinuationError(
+                f"this {type(self).__name__} has kept no models to go on with; fit it with keep_models=True"
+            )
+        if digest((X, y, params)) != self._kept.data:
+            raise ContinuationError(
+                "a search goes on with the data it was fitted on, since scores on other rows do not compare; give the "
+                "same X, y and fit parameters, or call fit for a new search"
+            )
+        return self._kept
+
+    def _evaluate(self, evaluate: Any, candidates: Iterable[Any], context: Any, task: str, **more: Any) -> Any:
+        """Evaluate candidates as one task of scikit-learn's callbacks, where it has them."""
+        candidates = list(candidates)
+        if context is None:
+            return evaluate(candidates, **more)
+        inner = context.subcontext(
+            task_name=task, max_subtasks=len(candidates) * self.n_splits_, sequential_subtasks=False
+        ).call_on_fit_task_begin(estimator=self)
+        results = evaluate(candidates, callback_ctx=inner, **more)
+        inner.call_on_fit_task_end(estimator=self)
+        return results

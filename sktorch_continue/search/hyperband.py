@@ -1,0 +1,168 @@
+"""Hyperband: brackets of successive halving that differ in how early they give up."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import ParameterSampler
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from sktorch_continue.search.budgets import BUDGET
+from sktorch_continue.search.rungs import Distributions, Rung, RungSearch, floor_log
+
+
+class HyperbandSearchCV(RungSearch):
+    """Successive halving several times, from many candidates with few epochs to few candidates with all of them.
+
+    Survivors go on where they stand. Brackets come one after the other and promotion waits for the whole rung, so that
+    the same search gives the same result, whatever the number of workers.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A network of this package, or anything with one inside.
+    param_distributions : dict or list of dict
+        Lists of values, or distributions to draw from. Each bracket draws its own candidates, without repeating one
+        where all are lists.
+    factor : float, default=3
+        Of each rung one in `factor` survives, and is trained to `factor` times as many epochs.
+    resource : str, default="max_epochs"
+        The budget, as ``"max_epochs"`` or by its full name, ``"net__max_epochs"``.
+    max_resources : int or "auto", default="auto"
+        Epochs of the last rung of every bracket; ``"auto"`` takes ``max_epochs`` of the estimator.
+    min_resources : int, default=1
+        Epochs of the first rung at least.
+    cv, scoring, refit, error_score, return_train_score, n_jobs, verbose : optional
+        As in scikit-learn. With several scores `refit` names the one that decides.
+    random_state : int, RandomState or None, default=None
+        For drawing candidates.
+    continue_on, checkpoint_dir, keep_models : optional
+        As in :class:`WarmStartHalvingSearchCV`.
+
+    Attributes
+    ----------
+    cv_results_ : dict of ndarray
+        A row per candidate and rung, with ``bracket`` (the largest first, as in the paper), ``iter`` and
+        ``n_resources``.
+    n_resources_, n_candidates_ : list of list of int
+        Of every rung of every bracket.
+    n_brackets_, max_resources_ : int
+        How many brackets there are, and the epochs of each one's last rung.
+    reuse_, best_estimator_, best_score_, best_params_, best_index_, ... :
+        As in :class:`WarmStartGridSearchCV`; the best is the best with ``max_resources_`` epochs.
+
+    References
+    ----------
+    L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh, A. Talwalkar: Hyperband: a novel bandit-based approach to
+    hyperparameter optimization. JMLR 18 (2018).
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sktorch_continue import HyperbandSearchCV, TorchRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> net = TorchRegressor(max_epochs=4, random_state=0)
+    >>> search = HyperbandSearchCV(net, {"lr": loguniform(1e-3, 1e-1)}, factor=2, cv=2, random_state=0).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([[4, 2, 1], [3, 1], [3]], [[1, 2, 4], [2, 4], [4]])
+    """
+
+    _parameter_constraints = {
+        **RungSearch._parameter_constraints,
+        "min_resources": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Distributions,
+        *,
+        factor: float = 3,
+        resource: str = BUDGET,
+        max_resources: Any = "auto",
+        min_resources: int = 1,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        continue_on: str | None = "auto",
+        checkpoint_dir: Any = None,
+        keep_models: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            factor=factor,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            continue_on=continue_on,
+            checkpoint_dir=checkpoint_dir,
+            keep_models=keep_models,
+        )
+
+    def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
+        """Climb one bracket after the other; called by ``fit``."""
+        self._settle()
+        if self.min_resources > self.max_resources_:
+            raise ValueError(
+                f"min_resources={self.min_resources} is more than max_resources={self.max_resources_}; give fewer "
+                "epochs to the first rungs, or more to the last"
+            )
+        deepest = floor_log(self.max_resources_ / self.min_resources, self.factor)
+        self.n_brackets_ = deepest + 1
+        self.n_resources_: list[list[int]] = []
+        self.n_candidates_: list[list[int]] = []
+        draws = check_random_state(self.random_state)
+        draws = np.random.RandomState(draws.randint(2**31 - 1))  # the one that was given moves by one draw
+        context = callback_ctx and callback_ctx.subcontext(
+            task_name="search", max_subtasks=self.n_brackets_
+        ).call_on_fit_task_begin(estimator=self)
+        for bracket in range(deepest, -1, -1):
+            n = math.ceil((deepest + 1) / (bracket + 1) * self.factor**bracket)
+            candidates = _draw(self.param_distributions, n, draws)
+            rungs = list(self._plan_rungs(bracket, len(candidates)))
+            self.n_resources_.append([rung.resources for rung in rungs])
+            if self.verbose:
+                print(f"bracket {bracket}: {self.n_candidates_[-1]} candidates with {self.n_resources_[-1]} epochs")
+            inner = context and context.subcontext(task_name="bracket", max_subtasks=len(rungs)).call_on_fit_task_begin(
+                estimator=self
+            )
+            self._climb(evaluate_candidates, candidates, rungs, inner, bracket=bracket)
+            if inner is not None:
+                inner.call_on_fit_task_end(estimator=self)
+        if context is not None:
+            context.call_on_fit_task_end(estimator=self)
+
+    def _plan_rungs(self, bracket: int, n: int) -> Iterator[Rung]:
+        self.n_candidates_.append([])
+        for number in range(bracket + 1):
+            self.n_candidates_[-1].append(n)
+            resources = max(self.min_resources, int(self.max_resources_ / self.factor ** (bracket - number)))
+            n = max(1, int(n / self.factor))
+            yield Rung(number, resources, n)
+
+
+def _draw(distributions: Distributions, n: int, draws: np.random.RandomState) -> list[dict[str, Any]]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The total space of parameters")  # all of them, then
+        return list(ParameterSampler(distributions, n, random_state=draws))
