@@ -43,8 +43,8 @@ class Callback:
     runs_last : bool
         Whether its hooks are called after those of the others, wherever it stands in the list: it sees what they did.
     reads_max_epochs : bool
-        Whether what it does to the run depends on ``run.max_epochs``. A longer training then does not begin as a
-        shorter one does, and searches train each from the start.
+        Whether what it does to the run depends on ``run.max_epochs``, or on where a call ends. A longer training then
+        does not begin as a shorter one does, and searches train each from the start.
     """
 
     columns: tuple[str, ...] | None = None

@@ -151,6 +151,8 @@ def _remove(checkpoint: Path) -> None:
     aside = checkpoint.with_name(f".{checkpoint.name}.old-{secrets.token_hex(4)}")
     try:
         checkpoint.rename(aside)
+    except FileNotFoundError:
+        return  # another one that trains the same has removed it
     except OSError as error:
         raise CheckpointError(f"the older checkpoint {checkpoint} could not be removed: {error}") from error
     shutil.rmtree(aside, ignore_errors=True)

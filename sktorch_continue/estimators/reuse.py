@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.random import Generator, RandomState
 
 from sktorch_continue import streams
@@ -111,7 +112,8 @@ def run_key(estimator: Any, call: Call) -> str | None:
     if why_no_prefix(estimator) is not None:
         params["max_epochs"] = call.max_epochs
     data = (call.X, call.y, call.sample_weight, call.X_val, call.y_val, call.sample_weight_val)
-    parts = [type(estimator).__qualname__, code_of(type(estimator)), digest(params), digest(data), versions()]
+    process = [versions(), torch.get_num_threads(), str(torch.get_default_dtype())]  # these decide bits as well
+    parts = [type(estimator).__qualname__, code_of(type(estimator)), digest(params), digest(data), process]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -135,25 +135,25 @@ class _Keeper(Callback):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written = time.monotonic()
+        self._place: tuple[int, int] | None = None  # of what this one has written
 
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, run: Any) -> None:
         if time.monotonic() - self._written >= SECONDS_BETWEEN_WRITES:
             self._write(run)
 
-    def on_train_end(self, run: Run) -> None:
-        self._write(run)
+    def on_train_end(self, run: Any) -> None:
+        self._write(run)  # again where the last epoch was written: others may have changed the run since
 
-    def _write(self, run: Run) -> None:
-        folder, session = RunFolder(self._path), run.session
-        if session is None:
-            return
-        others = folder.checkpoints()
-        if others and position(others[0])[:2] >= (run.n_steps, run.n_epochs):
+    def _write(self, run: Any) -> None:
+        folder, place = RunFolder(self._path), (run.n_steps, run.n_epochs)
+        furthest = max((position(other)[:2] for other in folder.checkpoints()), default=(0, 0))
+        if furthest >= place and place != self._place:
             return
         try:
             self._path.mkdir(parents=True, exist_ok=True)
-            write_checkpoint(self._path / folder.free_name(run.n_epochs, run.n_steps), session.contents())
+            write_checkpoint(self._path / folder.free_name(run.n_epochs, run.n_steps), run.session.contents())
             folder.prune(1, ())
+            self._place = place
         except (OSError, CheckpointError) as error:
             warn(f"this run could not be kept for later fits: {error}. The training goes on")
         self._written = time.monotonic()

@@ -16,7 +16,13 @@ from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.search.engine import Engine, fit_in_chains
 from sktorch_continue.search.kept import Kept
 
-_engine: ContextVar[Engine] = ContextVar("sktorch_continue_search")
+_engine: ContextVar[Engine | None] = ContextVar("sktorch_continue_search", default=None)
+
+
+def earlier_candidates() -> list[dict[str, Any]]:
+    """Return what was evaluated before by the search that goes on in this context."""
+    engine = _engine.get()
+    return [] if engine is None else engine.kept.candidates
 
 
 class WarmStartSearch(BaseSearchCV):
@@ -51,7 +57,7 @@ class WarmStartSearch(BaseSearchCV):
         ValueError
             For parameters that cannot be meant, `continue_on` among them.
         CheckpointError
-            If ``checkpoint_dir`` cannot be written to.
+            If ``checkpoint_dir`` cannot be made.
 
         Warns
         -----
@@ -61,11 +67,6 @@ class WarmStartSearch(BaseSearchCV):
         """
         self._search(X, y, params, self._keeper(X, y, params))
         return self
-
-    @property
-    def _earlier(self) -> list[dict[str, Any]]:
-        """Candidates that were evaluated by the search that goes on, while it does."""
-        return _engine.get().kept.candidates
 
     def _keeper(self, X: Any, y: Any, params: dict[str, Any]) -> Kept:
         kept = Kept(self.checkpoint_dir, rungs=self._rungs, models=self.keep_models)
@@ -80,9 +81,8 @@ class WarmStartSearch(BaseSearchCV):
 
     def _search(self, X: Any, y: Any, params: dict[str, Any], kept: Kept) -> None:
         engine = Engine(self.continue_on, kept)
-        before: dict[str, Any] = {
-            name: self.__dict__.pop(name) for name in ("_kept", "reuse_") if name in self.__dict__
-        }
+        of_before = {"_kept", "reuse_"} & set(vars(self))
+        before: dict[str, Any] = {name: self.__dict__.pop(name) for name in of_before}
         token = _engine.set(engine)  # no attribute: scikit-learn sends the search along with every task
         try:
             fit_in_chains(self, engine, X, y, params)

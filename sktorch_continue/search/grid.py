@@ -10,7 +10,7 @@ from sklearn.base import _fit_context
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 
 from sktorch_continue.estimators.digests import digest
-from sktorch_continue.search.base import WarmStartSearch
+from sktorch_continue.search.base import WarmStartSearch, earlier_candidates
 
 Grid = Mapping[str, Any] | list[Mapping[str, Any]]
 
@@ -68,7 +68,7 @@ class _AtOnce(WarmStartSearch):
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         """Evaluate all candidates, those of before first."""
-        known = self._earlier
+        known = earlier_candidates()
         if not known:
             super()._run_search(evaluate_candidates, **({} if callback_ctx is None else {"callback_ctx": callback_ctx}))
             return

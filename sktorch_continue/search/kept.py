@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from sktorch_continue.estimators.stores import FolderStore, MemoryStore, RunStore
+from sktorch_continue.exceptions import CheckpointError
 from sktorch_continue.search.chains import Chain
 from sktorch_continue.search.scores import Scored, ScoreFolder
 
@@ -22,6 +24,11 @@ class Kept:
         Whether runs are wanted in the next evaluation.
     models : bool
         Whether they are wanted for good.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder cannot be made.
 
     Attributes
     ----------
@@ -39,7 +46,7 @@ class Kept:
         self.splits: list[Any] | None = None
         self.data: str | None = None
         self.candidates: list[dict[str, Any]] = []
-        self._folder = None if directory is None else Path(directory)
+        self._folder = None if directory is None else _made(Path(os.path.abspath(directory)))
         self._scores: dict[str, Scored] = {}
         self._stores: dict[str, RunStore] = {}
 
@@ -96,3 +103,11 @@ class Kept:
             store = self._stores.pop(unit)
             if isinstance(store, FolderStore):
                 shutil.rmtree(store.path, ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint_dir={str(folder)!r} cannot be made: {error}") from error
+    return folder

@@ -15,7 +15,7 @@ import numpy as np
 
 from sktorch_continue.checkpoint.files import flush
 from sktorch_continue.estimators.stores import Leg
-from sktorch_continue.exceptions import CheckpointError, warn
+from sktorch_continue.exceptions import warn
 
 FORMAT = 1
 
@@ -80,29 +80,19 @@ class ScoreFolder:
             return None
 
     def write(self, key: str, scored: Scored) -> None:
-        """Write a result; what cannot be written as JSON is not kept.
-
-        Raises
-        ------
-        CheckpointError
-            If the disk refuses.
-        """
+        """Write a result; one that cannot be written is told of, and the search goes on."""
         if scored.result["fit_error"] is not None:
-            return
-        try:
-            result = {name: _plain(value) for name, value in scored.result.items()}
-        except TypeError as error:
-            warn(f"scores are not kept in {self.path}: {error}")
             return
         document = {"format": FORMAT, "asked": scored.asked, "trained": scored.trained, "seconds": scored.seconds}
         beside = self.path / f".{key}.tmp-{secrets.token_hex(4)}"
         try:
+            result = {name: _plain(value) for name, value in scored.result.items()}
             self.path.mkdir(parents=True, exist_ok=True)
             beside.write_text(json.dumps({**document, "result": result}))
             flush(beside)
             os.replace(beside, self.path / f"{key}.json")
-        except OSError as error:
-            raise CheckpointError(f"the scores of a candidate could not be written to {self.path}: {error}") from error
+        except (OSError, TypeError) as error:
+            warn(f"the scores of a candidate could not be kept in {self.path}: {error}. The search goes on")
 
 
 def _plain(value: Any) -> Any:
