@@ -51,7 +51,7 @@ def hot_start(directory: str | os.PathLike[str] | None = None) -> Iterator[None]
 
     See Also
     --------
-    sktorch_continue.WarmStartGridSearchCV : Does the same without hashing data at every fit, in the best order.
+    sktorch_continue.WarmStartGridSearchCV : Does the same in memory, and in the best order.
 
     Notes
     -----
