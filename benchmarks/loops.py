@@ -133,8 +133,8 @@ class FastestLoop(HandLoop):
     All of them: .72 / - / about .95. Left out, since they were slower or no faster: gradients set to None and put
     together by ``torch.cat`` (1.00 / .99 / 1.00) or flattened in one call (.98 / .99 / 1.02) instead of views;
     ``index_select`` into buffers that are kept (.99 / .99 / .99); the whole epoch gathered at once (.98 / 1.02 / .99,
-    and a copy of X); indexing ``X[rows]`` (1.04 / 1.05 / 1.07); ``torch.autograd.grad`` (.96 / 1.00 / .93, when ``None``
-    alone made .93 / .96 / .96); ``torch.jit.trace`` of module and loss (1.07 / - / 1.12).
+    and a copy of X); indexing ``X[rows]`` (1.04 / 1.05 / 1.07); ``torch.autograd.grad`` (.96 / 1.00 / .93, when
+    ``None`` alone made .93 / .96 / .96); ``torch.jit.trace`` of module and loss (1.07 / - / 1.12).
 
     Not tried: a backward pass written by hand, which is another model for every module.
     """
