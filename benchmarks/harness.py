@@ -233,8 +233,8 @@ def main(question: str, cases: Mapping[str, Case]) -> None:
         found.rows += part.rows
         found.notes += [note for note in part.notes if note not in found.notes]
         print(*part.rows, *part.notes, sep="\n", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(found)))
+        if arguments.json:  # after every case: one that fails takes no other with it
+            arguments.json.write_text(json.dumps(asdict(found)))
 
 
 # ---- the report -----------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def write_report(folder: Path, found: Found, *, quick: bool) -> Path:
     """Write Markdown and JSON, named for the moment, and return the path of the Markdown."""
     now = datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{now:%Y-%m-%d-%H%M%S}.md"
+    path = folder / f"{now:%Y-%m-%d-%H%M%S}{'-quick' if quick else ''}.md"
     facts = {"date": f"{now:%Y-%m-%d %H:%M} UTC", "machine": machine(), "versions": version_numbers(), "quick": quick}
     path.write_text(markdown(facts, found))
     rows = [{**asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in found.rows]
@@ -300,6 +300,6 @@ def markdown(facts: Mapping[str, Any], found: Found) -> str:
 
 READING: Sequence[str] = (
     "A ratio is ours over the peer's, smaller is better: the median over rounds in which all sides took turns in one",
-    "process, with the quartiles of those ratios. `best over best` is the shortest time over the shortest time, which a",
+    "process, with the quartiles of those ratios. `best over best` is the shortest time over the shortest, which a",
     "busy machine disturbs least. The bar is judged by the median.",
 )

@@ -10,7 +10,6 @@ from functools import partial
 from harness import Found, Settings, assert_same_work, compare, main, take_turns
 from peers import DATALOADER, FASTEST, LEFT_OUT, SKLEARN, Problem, images, sides, tabular
 
-THREADS = (1, 2)
 EPOCHS = {32: 2, 128: 4, 512: 8, 1024: 12, 4096: 16}  # about half a second each
 BARS = {  # batch size -> over the DataLoader loop, over skorch
     32: (0.62, 0.52),
@@ -61,6 +60,8 @@ def conv(settings: Settings) -> Found:
 
 CASES = {f"batch-{size}": partial(batch, size) for size in EPOCHS}
 CASES |= {"tiny": tiny, "wide": wide, "long": long, "conv": conv}
+THREADS = {1: tuple(CASES), 2: (*(f"batch-{size}" for size in EPOCHS), "tiny")}
+QUICK = ("batch-32", "batch-1024", "tiny")
 
 if __name__ == "__main__":
     main(__doc__, CASES)
