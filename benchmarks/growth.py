@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from statistics import median
 
@@ -39,7 +40,7 @@ def epochs(settings: Settings) -> Found:
     late, early = [], []
     for _ in range(settings.pick(5, 1)):
         ticks = trained(many, callbacks=[Clock()]).callbacks_["Clock"].ticks
-        lengths = [b - a for a, b in zip(ticks, ticks[1:], strict=False)]
+        lengths = [b - a for a, b in itertools.pairwise(ticks)]
         early.append(median(lengths[100 : 100 + near]))
         late.append(median(lengths[-near:]))
     return Found([Row(f"epoch {many}, in one call", "epoch 100", late, early, 1.05, threads=settings.threads)])

@@ -59,7 +59,6 @@ def main() -> int:
         for threads, cases in by_threads.items():
             part = run(question, threads, cases, quick=arguments.quick)
             found.rows += part.rows
-            found.rows += part.rows
             found.notes += [note for note in part.notes if note not in found.notes]
     print(f"\n{write_report(arguments.reports, found, quick=arguments.quick)}")
     return int(any("did not finish" in note for note in found.notes))
