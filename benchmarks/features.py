@@ -47,18 +47,18 @@ def against_loops(case: str, problem: Problem, settings: Settings, **params) -> 
     names = {FASTEST: "fastest", TENSOR: "tensor", DATALOADER: "DataLoader"}
     sides = {OURS: partial(fit_ours, problem, **params)}
     sides |= {peer: partial(fit_by_hand, name, problem) for peer, name in names.items()}
-    seconds, works = take_turns(sides, settings.pick(ROUNDS, 2))
+    times, works = take_turns(sides, settings.pick(ROUNDS, 2))
     assert_same_work(works)
-    return Found(compare(case, seconds, settings))
+    return Found(compare(case, times, settings))
 
 
 def against_plain(case: str, settings: Settings, **params) -> Found:
     """Compare with the same training without."""
     problem = problem_for(settings)
     sides = {OURS: partial(fit_ours, problem, **params), "without": partial(fit_ours, problem)}
-    seconds, works = take_turns(sides, settings.pick(ROUNDS, 2))
+    times, works = take_turns(sides, settings.pick(ROUNDS, 2))
     assert_same_work(works, factor=1)
-    return Found(compare(case, seconds, settings))
+    return Found(compare(case, times, settings))
 
 
 def validation(settings: Settings) -> Found:

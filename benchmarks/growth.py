@@ -7,7 +7,7 @@ import itertools
 import time
 from statistics import median
 
-from harness import OURS, Found, Row, Settings, compare, main, take_turns
+from harness import OURS, Found, Row, Settings, Times, compare, main, take_turns
 from peers import estimator, fit_ours, tabular
 
 from sktorch_continue import Callback, TorchClassifier
@@ -60,7 +60,7 @@ def continued(
             pair[name].continue_fit(problem.X, problem.y, max_epochs=1)
             if i:
                 seconds[name].append(time.perf_counter() - begun)
-    return compare(case, seconds, settings, {} if bar is None else {over: bar})
+    return compare(case, Times(seconds, {}), settings, {} if bar is None else {over: bar})
 
 
 def calls(settings: Settings) -> Found:
@@ -88,8 +88,8 @@ def rows(settings: Settings) -> Found:
     n = settings.pick(20_000, 1000)
     many, few = tabular(8 * n, 1000, 1), tabular(n, 1000, 8)
     sides = {OURS: lambda: fit_ours(many), f"{n} rows, 8 epochs": lambda: fit_ours(few)}
-    seconds, _ = take_turns(sides, settings.pick(9, 2))
-    return Found(compare(f"{8 * n} rows, 1 epoch", seconds, settings))
+    times, _ = take_turns(sides, settings.pick(9, 2))
+    return Found(compare(f"{8 * n} rows, 1 epoch", times, settings))
 
 
 CASES = {"epochs": epochs, "calls": calls, "history": history, "rows": rows}

@@ -21,7 +21,8 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 OURS = "sktorch_continue"
 LIBRARIES = ("torch", "numpy", "scikit-learn", "skorch", "joblib", "safetensors")
-COLUMNS = "| case | threads | over | ratio | quartiles | best over best | bar | | ours | peer | rounds |"
+NAMES = ("case", "threads", "over", "ratio", "quartiles", "best over best", "CPU", "bar", "", "ours", "peer", "rounds")
+COLUMNS = f"| {' | '.join(NAMES)} |\n{'|---' * len(NAMES)}|"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Row:
         What was measured, and the peer.
     ours, peer : list of float
         Pairwise, in `unit`.
+    cpu : list of float, optional
+        Ratios of processor time, where it was taken.
     bar : float, optional
         The largest ratio that is good enough; `strict` means that it has to be below.
     unit : {"s", "B"}
@@ -68,6 +71,7 @@ class Row:
     strict: bool = False
     unit: str = "s"
     threads: int = 1
+    cpu: list[float] = field(default_factory=list)
     ratios: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +93,8 @@ class Row:
         low, _, high = quantiles(self.ratios, n=4, method="inclusive") if len(self.ratios) > 1 else self.ratios * 3
         bar = "" if self.bar is None else f"{'<' if self.strict else '≤'} {self.bar:g}"
         cells = [self.case, self.threads, self.over, f"**{self.ratio:.3g}**", f"{low:.3g} to {high:.3g}"]
-        cells += [f"{min(self.ours) / min(self.peer):.3g}", bar, self.verdict]
+        cells += [f"{min(self.ours) / min(self.peer):.3g}", f"{median(self.cpu):.3g}" if self.cpu else ""]
+        cells += [bar, self.verdict]
         cells += [readable(median(values), self.unit) for values in (self.ours, self.peer)]
         return f"| {' | '.join(map(str, cells))} | {len(self.ratios)} |"
 
@@ -115,9 +120,21 @@ def readable(value: float, unit: str) -> str:
 # ---- measuring ------------------------------------------------------------------------------------------------------
 
 
-def take_turns(
-    sides: Mapping[str, Callable[[], Any]], rounds: int, calls: int = 1
-) -> tuple[dict[str, list[float]], dict[str, Any]]:
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one call, per side and round.
+
+    Attributes
+    ----------
+    wall, cpu : dict of str to list of float
+        By the clock; of the processor, by all threads of the process.
+    """
+
+    wall: dict[str, list[float]]
+    cpu: dict[str, list[float]]
+
+
+def take_turns(sides: Mapping[str, Callable[[], Any]], rounds: int, calls: int = 1) -> tuple[Times, dict[str, Any]]:
     """Run every side once per round, another one first each time.
 
     Parameters
@@ -131,24 +148,25 @@ def take_turns(
 
     Returns
     -------
-    seconds : dict of str to list of float
-        Of one call, per round.
+    times : Times
+        Of one call.
     first : dict of str to object
         What each side returned in the first round.
     """
     first = {name: side() for name, side in sides.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    times = Times({name: [] for name in sides}, {name: [] for name in sides})
     names = list(sides)
     for i in range(rounds):
         turn = i % len(names)
         for name in names[turn:] + names[:turn]:
             side = sides[name]
             gc.collect()  # the garbage of one side is not to be paid by another
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), time.process_time()
             for _ in range(calls):
                 side()
-            seconds[name].append((time.perf_counter() - begun) / calls)
-    return seconds, first
+            times.wall[name].append((time.perf_counter() - begun) / calls)
+            times.cpu[name].append((time.process_time() - used) / calls)
+    return times, first
 
 
 def assert_same_work(works: Mapping[str, Work], factor: float = 1.5) -> None:
@@ -165,17 +183,16 @@ def assert_same_work(works: Mapping[str, Work], factor: float = 1.5) -> None:
         raise RuntimeError(f"the sides did different work: {dict(works)}")
 
 
-def compare(
-    case: str, seconds: Mapping[str, list[float]], settings: Settings, bars: Mapping[str, float] | None = None
-) -> list[Row]:
+def compare(case: str, times: Times, settings: Settings, bars: Mapping[str, float] | None = None) -> list[Row]:
     """Return a row per peer. A bar is a ratio, negative where the ratio has to be below it."""
     rows = []
-    for peer, times in seconds.items():
+    for peer, seconds in times.wall.items():
         if peer != OURS:
             bar = (bars or {}).get(peer)
             limit = None if bar is None else abs(bar)
             strict = bar is not None and bar < 0
-            rows.append(Row(case, peer, seconds[OURS], times, limit, strict, threads=settings.threads))
+            cpu = [a / b for a, b in zip(times.cpu.get(OURS, []), times.cpu.get(peer, []), strict=True)]
+            rows.append(Row(case, peer, times.wall[OURS], seconds, limit, strict, "s", settings.threads, cpu))
     return rows
 
 
@@ -227,7 +244,7 @@ def main(question: str, cases: Mapping[str, Case]) -> None:
     set_threads(arguments.threads)
     settings = Settings(arguments.threads, arguments.quick)
     found = Found()
-    print(f"{versions()}; {arguments.threads} thread(s)\n{COLUMNS}\n{'|---' * 11}|", flush=True)
+    print(f"{versions()}; {arguments.threads} thread(s)\n{COLUMNS}", flush=True)
     for name in arguments.cases or cases:
         part = cases[name](settings)
         found.rows += part.rows
@@ -293,7 +310,7 @@ def markdown(facts: Mapping[str, Any], found: Found) -> str:
     lines += [f"- {', '.join(f'{name}: {value}' for name, value in facts['machine'].items())}"]
     lines += [f"- {', '.join(f'{name} {number}' for name, number in facts['versions'].items())}"]
     lines += [f"- {len(judged)} of {len(found.rows)} rows have a bar: {len(judged) - len(short)} met, {len(short)} not"]
-    lines += ["", *READING, "", COLUMNS, "|---" * 11 + "|", *map(str, found.rows)]
+    lines += ["", *READING, "", COLUMNS, *map(str, found.rows)]
     lines += ["", *(f"- {note}" for note in found.notes)] if found.notes else []
     return "\n".join(lines) + "\n"
 
@@ -301,5 +318,6 @@ def markdown(facts: Mapping[str, Any], found: Found) -> str:
 READING: Sequence[str] = (
     "A ratio is ours over the peer's, smaller is better: the median over rounds in which all sides took turns in one",
     "process, with the quartiles of those ratios. `best over best` is the shortest time over the shortest, which a",
-    "busy machine disturbs least. The bar is judged by the median.",
+    "busy machine disturbs less; `CPU` is the median ratio of processor time, which other processes hardly disturb (at",
+    "two threads it counts waiting as work). The bar is judged by the ratio of clock times.",
 )

@@ -39,12 +39,12 @@ def rows(n: int, settings: Settings) -> Found:
     if SKORCH:
         sides["skorch"] = partial(skorch_net(problem).fit(problem.X, problem.y).predict, X)
     calls = settings.pick(CALLS[n], max(1, CALLS[n] // 10))
-    seconds, answers = take_turns(sides, settings.pick(15 if n < 1_000_000 else 3, 2), calls)
+    times, answers = take_turns(sides, settings.pick(15 if n < 1_000_000 else 3, 2), calls)
     agree = float(np.mean(answers[OURS] == answers[LABELS]))
     if agree < 0.9999:  # batches of another size may round a tie another way
         raise RuntimeError(f"predict agrees with the module on {agree:.4%} of the rows only")
     bars = {MODULE: BARS[n]} if n in BARS else {}
-    return Found(compare(f"predict {n} rows", seconds, settings, bars), list(LEFT_OUT))
+    return Found(compare(f"predict {n} rows", times, settings, bars), list(LEFT_OUT))
 
 
 CASES = {f"predict-{n}": partial(rows, n) for n in CALLS}

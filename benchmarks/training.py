@@ -22,9 +22,9 @@ BARS = {  # batch size -> over the DataLoader loop, over skorch
 
 def measure(name: str, problem: Problem, settings: Settings, bars: dict[str, float], rounds: int = 9) -> Found:
     """Time all sides of one problem."""
-    seconds, works = take_turns(sides(problem), settings.pick(rounds, 2))
+    times, works = take_turns(sides(problem), settings.pick(rounds, 2))
     assert_same_work(works)
-    return Found(compare(name, seconds, settings, bars), list(LEFT_OUT))
+    return Found(compare(name, times, settings, bars), list(LEFT_OUT))
 
 
 def batch(size: int, settings: Settings) -> Found:

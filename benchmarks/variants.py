@@ -32,8 +32,8 @@ def against_plain(name: str, settings: Settings, **params) -> Found:
         changed, more_changed = side(**params)
         first = time.perf_counter() - begun
         unchanged, more = side()
-        seconds, _ = take_turns({OURS: more_changed, "without": more}, settings.pick(9, 2))
-        found.rows += compare(f"{name}, batch {batch}", seconds, settings)
+        times, _ = take_turns({OURS: more_changed, "without": more}, settings.pick(9, 2))
+        found.rows += compare(f"{name}, batch {batch}", times, settings)
         loss, plain = (fitted.history_[-1]["train_loss"] for fitted in (changed, unchanged))
         took = f"the first fit took {first:.1f} s, the last loss is {loss:.4f}, without {plain:.4f}"
         found.notes.append(f"{name}, batch {batch}: {took}.")
