@@ -155,6 +155,8 @@ def take_turns(sides: Mapping[str, Callable[[], Any]], rounds: int, calls: int =
     """
     first = {name: side() for name, side in sides.items()}
     times = Times({name: [] for name in sides}, {name: [] for name in sides})
+    gc.collect()
+    gc.freeze()  # what is there now is looked at no more, so that looking for garbage is quick
     names = list(sides)
     for i in range(rounds):
         turn = i % len(names)
@@ -166,6 +168,7 @@ def take_turns(sides: Mapping[str, Callable[[], Any]], rounds: int, calls: int =
                 side()
             times.wall[name].append((time.perf_counter() - begun) / calls)
             times.cpu[name].append((time.process_time() - used) / calls)
+    gc.unfreeze()
     return times, first
 
 
