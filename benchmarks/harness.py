@@ -186,16 +186,22 @@ def assert_same_work(works: Mapping[str, Work], factor: float = 1.5) -> None:
         raise RuntimeError(f"the sides did different work: {dict(works)}")
 
 
-def compare(case: str, times: Times, settings: Settings, bars: Mapping[str, float] | None = None) -> list[Row]:
-    """Return a row per peer. A bar is a ratio, negative where the ratio has to be below it."""
+def compare(
+    case: str,
+    times: Times,
+    settings: Settings,
+    bars: Mapping[str, float] | None = None,
+    side: str = OURS,
+) -> list[Row]:
+    """Return a row for `side` over each peer. A bar is a ratio, negative where the ratio has to be below it."""
     rows = []
     for peer, seconds in times.wall.items():
-        if peer != OURS:
+        if peer not in (OURS, side):
             bar = (bars or {}).get(peer)
             limit = None if bar is None else abs(bar)
             strict = bar is not None and bar < 0
-            cpu = [a / b for a, b in zip(times.cpu.get(OURS, []), times.cpu.get(peer, []), strict=True)]
-            rows.append(Row(case, peer, times.wall[OURS], seconds, limit, strict, "s", settings.threads, cpu))
+            cpu = [a / b for a, b in zip(times.cpu.get(side, []), times.cpu.get(peer, []), strict=True)]
+            rows.append(Row(case, peer, times.wall[side], seconds, limit, strict, "s", settings.threads, cpu))
     return rows
 
 
