@@ -107,6 +107,12 @@ class Run:
         return optimizers.trainable(self.module, self.criterion)
 
     @property
+    def is_of_torch(self) -> bool:
+        """Whether a step runs no code but torch's own."""
+        own = modules.is_of_torch(self.module) and modules.is_of_torch(self.criterion)
+        return own and type(self.optimizer).__module__.startswith("torch.optim.")
+
+    @property
     def precision(self) -> Precision:
         """What batches are cast to."""
         named = "" not in self.facts.row_shapes

@@ -72,17 +72,23 @@ class NoiseStream:
         Seed of the run.
     device : torch.device
         Where the module lives.
+    torch_alone : bool, default=False
+        Whether only torch's own code runs, which never reads Python's and NumPy's streams: these are then left alone,
+        since seeding them takes longer than gathering a batch.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int, device: torch.device, *, torch_alone: bool = False) -> None:
         self._base = derive(seed, NOISE)
         self._generators = _generators(device)
+        self._torch_alone = torch_alone
 
     def seek(self, step: int) -> None:
         """Stand at the start of `step`."""
         position = self._base + step
         for generator in self._generators:
             generator.manual_seed(position)
+        if self._torch_alone:
+            return
         random.seed(position)
         np.random.seed(position % 2**32)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sktorch_continue.data.inputs import Batch, Inputs
+from sktorch_continue.data.inputs import Batch, Inputs, gather
 
 EVALUATION_BYTES = 4 << 20
 
@@ -93,8 +93,8 @@ class Dataset:
         for first in range(start, stop, batch_size):
             last = min(first + batch_size, stop)
             chosen = slice(first, last) if rows is None else rows[first:last]
-            target = self.target[chosen].to(precision.device, copy=True)
-            weight = None if self.weight is None else self.weight[chosen].to(precision.device, copy=True)
+            target = gather(self.target, chosen).to(precision.device)
+            weight = None if self.weight is None else gather(self.weight, chosen).to(precision.device)
             yield precision(self.inputs.take(chosen)), target, weight
 
     def evaluation_rows(self, batch_size: int) -> int:

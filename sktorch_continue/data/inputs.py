@@ -32,6 +32,13 @@ class Source(Protocol):
         """Return a fresh dense tensor with the given rows."""
 
 
+def gather(tensor: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
+    """Return a fresh tensor with the given rows."""
+    if isinstance(rows, slice):
+        return tensor[rows].clone(memory_format=torch.contiguous_format)
+    return tensor.index_select(0, rows)
+
+
 class DenseSource:
     """A tensor that shares memory with the caller's array."""
 
@@ -44,9 +51,7 @@ class DenseSource:
 
     def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Gather in one call."""
-        if isinstance(rows, slice):
-            return self._tensor[rows].clone(memory_format=torch.contiguous_format)
-        return self._tensor.index_select(0, rows)
+        return gather(self._tensor, rows)
 
 
 class SparseSource:
