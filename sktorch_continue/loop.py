@@ -75,6 +75,7 @@ def train(run: Run, session: Session) -> None:
             raise
         finally:
             _clear_gradients(run)
+            run.module.eval()  # as ``predict`` needs it, and as whoever calls it by hand expects
             run.session = run._row = None
 
 
@@ -162,12 +163,12 @@ def evaluate(run: Run, dataset: Dataset, batch_size: int) -> float:
     loss_of = BatchLoss(run.criterion, weighted=dataset.weight is not None)
     run.criterion.eval()
     total = count = 0.0
-    for inputs, target, weight in dataset.batches(run.precision, dataset.evaluation_rows(batch_size)):
-        output = run.output(run.module, inputs)
-        factor, weight_sum = loss_of.share(len(target), weight)
-        with torch.no_grad():
-            total += float(loss_of(output, target, weight)) * float(factor)
-        count += float(weight_sum)
+    with run.evaluating(run.module, torch_alone=run.is_of_torch):
+        for inputs, target, weight in dataset.batches(run.precision, dataset.evaluation_rows(batch_size)):
+            loss = loss_of(modules.call(run.module, inputs), target, weight)
+            factor, weight_sum = loss_of.share(len(target), weight)
+            total += float(loss) * float(factor)
+            count += float(weight_sum)
     return total / count
 
 

@@ -133,11 +133,10 @@ def has_batch_norm(module: nn.Module) -> bool:
 
 def is_of_torch(module: nn.Module) -> bool:
     """Tell whether every layer is one of torch's own (or the built-in module) and runs nothing else."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return all(
         (type(layer) is MLP or type(layer).__module__.startswith("torch.nn.modules."))
         and "forward" not in vars(layer)
-        and not any(getattr(layer, name) for name in hooks)
+        and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
         for layer in module.modules()
     )
 

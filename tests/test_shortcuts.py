@@ -196,3 +196,34 @@ def test_losses_read_late_sum_to_the_same() -> None:
     late.settle()
     late.settle()
     assert (late.loss_sum, late.weight_sum) == (now.loss_sum, now.weight_sum)
+
+
+@pytest.mark.parametrize("n_rows", [1, 3000, 30_000])
+def test_predictions_in_batches_are_those_of_the_module(n_rows: int) -> None:
+    """Rows in one batch or in many: every row has its own output, in order."""
+    X, y = real_data()
+    model = TorchRegressor(max_epochs=1, random_state=0).fit(X, y)
+    rows = np.random.default_rng(0).normal(size=(n_rows, X.shape[1])).astype(np.float32)
+    with torch.inference_mode():
+        wanted = model.module_(torch.from_numpy(rows)).numpy()[:, 0]
+    np.testing.assert_allclose(model.predict(rows), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf, -np.inf])
+def test_a_plain_array_is_still_checked(spoiled: float) -> None:
+    """What is passed by the short way is refused by scikit-learn's checks where there is something to refuse."""
+    X, y = real_data()
+    model = TorchRegressor(max_epochs=1, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="is expecting 4 features"):
+        model.predict(X[:, :2])
+    X = X.copy()
+    X[3, 1] = spoiled
+    with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
+        model.predict(X)
+
+
+def test_a_fitted_module_is_in_evaluation_mode() -> None:
+    """Called by hand, it computes what ``predict`` does."""
+    X, y = real_data()
+    model = TorchRegressor(module__dropout=0.5, max_epochs=1, random_state=0).fit(X, y)
+    assert not any(layer.training for layer in model.module_.modules())
