@@ -47,7 +47,8 @@ def _engine_works() -> bool:
 
 def update_of(optimizer: Optimizer) -> Update:
     """Return what updates the weights of a run."""
-    return Update(optimizer, shorten=type(optimizer) in (Adam, AdamW) and _fused_works())
+    known = type(optimizer) in (Adam, AdamW) and not _hooks_of_all()  # the trial's steps are not for their ears
+    return Update(optimizer, shorten=known and _fused_works())
 
 
 class Update:
@@ -169,14 +170,14 @@ def _tensors_of(optimizer: Optimizer) -> list[torch.Tensor]:
     return found
 
 
+def _hooks_of_all() -> bool:
+    """Tell whether somebody listens to the steps of every optimizer."""
+    return bool(of_torch._global_optimizer_pre_hooks or of_torch._global_optimizer_post_hooks)
+
+
 def _can_be_short(optimizer: Optimizer) -> bool:
     """Tell whether ``step`` is torch's own, and means the fused operation alone."""
-    hooks = (
-        of_torch._global_optimizer_pre_hooks,
-        of_torch._global_optimizer_post_hooks,
-        optimizer._optimizer_step_pre_hooks,
-        optimizer._optimizer_step_post_hooks,
-    )
+    hooks = (_hooks_of_all(), optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     own = "step" not in vars(optimizer) or hasattr(optimizer.step, "_wrapped_by_lr_sched")
     return own and not any(hooks) and all(_is_plainly_fused(group) for group in optimizer.param_groups)
 

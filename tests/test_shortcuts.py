@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +14,9 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from sktorch_continue import TorchRegressor
+from sktorch_continue import TorchRegressor, shortcuts
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.shortcuts import Update, backward_for, update_of
@@ -146,6 +149,18 @@ def test_a_hook_that_comes_late_is_called() -> None:
     assert model.callbacks_["LateHook"].calls == model.n_steps_ - 2 > 0
 
 
+def test_a_hook_of_all_optimizers_hears_the_steps_of_the_run_alone() -> None:
+    """Nothing is tried out where somebody listens to every optimizer."""
+    shortcuts._fused_works.cache_clear()
+    heard: list[Any] = []
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: heard.append(optimizer))
+    try:
+        model = TorchRegressor(max_epochs=3, random_state=0).fit(*real_data())
+    finally:
+        handle.remove()
+    assert [optimizer is model.optimizer_ for optimizer in heard] == [True] * model.n_steps_
+
+
 def test_gradients_are_those_of_backward() -> None:
     """Both ways to compute gradients give the same bits."""
     gradients = []
@@ -227,3 +242,11 @@ def test_a_fitted_module_is_in_evaluation_mode() -> None:
     X, y = real_data()
     model = TorchRegressor(module__dropout=0.5, max_epochs=1, random_state=0).fit(X, y)
     assert not any(layer.training for layer in model.module_.modules())
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    """Scorers, splitters and locks are imported by those who use them."""
+    script = "import sys, sktorch_continue; print([n for n in sys.argv[1:] if n in sys.modules])"
+    heavy = ["sklearn.metrics", "sklearn.model_selection", "filelock", "matplotlib", "pandas"]
+    found = subprocess.run([sys.executable, "-c", script, *heavy], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
