@@ -42,14 +42,16 @@ class Callback:
         before the first step. None, the default, means any.
     runs_last : bool
         Whether its hooks are called after those of the others, wherever it stands in the list: it sees what they did.
-    reads_max_epochs : bool
-        Whether what it does to the run depends on ``run.max_epochs``, or on where a call ends. A longer training then
-        does not begin as a shorter one does, and searches train each from the start.
+    reads_max_epochs : bool or None
+        Whether what it does to the run depends on ``run.max_epochs``, or on where a call begins or ends. A longer
+        training then does not begin as a shorter one does, and searches train each from the start. None, the default,
+        means that it does where it overrides ``on_train_begin`` or ``on_train_end`` or names ``max_epochs`` in a
+        method.
     """
 
     columns: tuple[str, ...] | None = None
     runs_last: bool = False
-    reads_max_epochs: bool = False
+    reads_max_epochs: bool | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -120,3 +122,21 @@ class Callback:
 def overrides(callback: Callback, hook: str) -> bool:
     """Tell whether `callback` does anything at `hook`."""
     return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
+
+
+def reads_max_epochs(callback: Callback) -> bool:
+    """Tell whether what a callback does may depend on how long a call trains; see :class:`Callback`."""
+    for kind in type(callback).__mro__[:-1]:
+        said = vars(kind).get("reads_max_epochs")
+        if said is not None or kind is Callback:
+            return bool(said)
+        if "on_train_begin" in vars(kind) or "on_train_end" in vars(kind):
+            return True
+        if any(_names_max_epochs(method.__code__) for method in vars(kind).values() if inspect.isfunction(method)):
+            return True
+    return False
+
+
+def _names_max_epochs(code: Any) -> bool:
+    inner = any(_names_max_epochs(constant) for constant in code.co_consts if inspect.iscode(constant))
+    return inner or "max_epochs" in code.co_names

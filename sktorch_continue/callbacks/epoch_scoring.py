@@ -21,6 +21,8 @@ class EpochScoring(Callback):
         Column of the history; by default ``valid_accuracy`` for ``scoring="accuracy"`` and so on.
     """
 
+    reads_max_epochs = False
+
     def __init__(
         self, scoring: str | Callable[..., float] | None = None, *, on: str = "valid", name: str | None = None
     ) -> None:

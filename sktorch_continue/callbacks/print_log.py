@@ -18,6 +18,7 @@ class PrintLog(Callback):
     """
 
     columns = ()
+    reads_max_epochs = False
 
     def __init__(self, sink: Callable[[str], Any] = print) -> None:
         self.sink = sink

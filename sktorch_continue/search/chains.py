@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
@@ -10,7 +9,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from sktorch_continue.estimators.stores import FolderStore, RunStore, active
+from sktorch_continue.estimators.stores import RunStore, active
 from sktorch_continue.search.scores import Scored, ScoreFolder
 
 
@@ -98,12 +97,9 @@ def run_chain(
         store.legs.clear()
         with active(store):
             result = function(clone(estimator), X, y, **link.arguments)
-        scored = Scored.of(result, store.legs)
+        scored = Scored.of(result, store.legs, link.arguments["error_score"])
+        store.settle()
         if scores is not None and link.key is not None:
             scores.write(link.key, scored)
         done.append(scored)
-    if hands_back:
-        return done, store
-    if isinstance(store, FolderStore):
-        shutil.rmtree(store.path, ignore_errors=True)
-    return done, None
+    return done, store if hands_back else None
