@@ -29,6 +29,7 @@ from sktorch_continue.exceptions import (
 )
 from sktorch_continue.history import History
 from sktorch_continue.modules import MLP
+from sktorch_continue.versions import __version__
 
 if TYPE_CHECKING:
     from sktorch_continue.continuation import continue_fit, is_continuable
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
         WarmStartHalvingSearchCV,
         WarmStartRandomizedSearchCV,
     )
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "MLP",

@@ -12,6 +12,8 @@ import scipy
 import sklearn
 import torch
 
+__version__ = "0.1.0.dev0"
+
 LIBRARIES = (torch, sklearn, np, scipy, joblib, safetensors)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,9 +17,8 @@ from joblib.hashing import NumpyHasher
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-import sktorch_continue
 from sktorch_continue.specification import describe_code
-from sktorch_continue.versions import versions
+from sktorch_continue.versions import __version__, versions
 
 LIBRARIES = {"builtins", "torch", "numpy", "scipy", "sklearn", "joblib", "pandas", "polars", "sktorch_continue"}
 PLAIN = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, type(None))
@@ -41,10 +41,11 @@ def digest(value: Any) -> str | None:
     Arrays, frames, estimators and whatever else pickles are hashed as joblib does it, tensors and modules by their
     content. A function or class of the user counts with all it is made of: code, defaults, what it closes over, class
     attributes, and the functions, classes and plain values of its module that it reads, so that after an edit it is
-    another one. What it reads from elsewhere (a file, the environment) is not seen.
+    another one. All that is taken as it was when it was first met in this process; what it reads from elsewhere (a
+    file, the environment) is not seen.
     """
     try:
-        return str(_ContentHasher(hash_name="sha1").hash(value))
+        return str(_ContentHasher().hash(value))
     except Exception:  # anything may be raised by what an object of the user does when it is pickled
         return None
 
@@ -56,14 +57,21 @@ def combine(*parts: Any) -> str:
 
 def facts_of_process() -> tuple[Any, ...]:
     """Return what decides bits beside data and parameters."""
-    return sktorch_continue.__version__, versions(), torch.get_num_threads(), torch.get_default_dtype()
+    return __version__, versions(), torch.get_num_threads(), torch.get_default_dtype()
 
 
 class _ContentHasher(NumpyHasher):
-    """joblib's, with content in the place of what it would hash by name or by address."""
+    """joblib's, with content in the place of what it would hash by name or by address.
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    Parameters
+    ----------
+    inline : bool
+        Whether functions and classes of the user are hashed as they are now, or as they were first met.
+    """
+
+    def __init__(self, *, inline: bool = False) -> None:
+        super().__init__(hash_name="sha1")
+        self._inline = inline
         self._replaced: dict[int, tuple[int, Any]] = {}
 
     def save(self, obj: Any) -> None:
@@ -77,15 +85,29 @@ class _ContentHasher(NumpyHasher):
             self._replaced[id(obj)] = (len(self._replaced), obj)  # kept alive, so that no other has its address
             super().save(stands_for())
 
-    @staticmethod
-    def _content(obj: Any) -> Callable[[], Any] | None:
+    def _content(self, obj: Any) -> Callable[[], Any] | None:
         if isinstance(obj, torch.Tensor):
             return lambda: _of_tensor(obj)
-        if inspect.isfunction(obj) and _is_own(obj):
-            return lambda: _of_function(obj)
-        if inspect.isclass(obj) and _is_own(obj):
-            return lambda: _of_class(obj)
+        if (inspect.isfunction(obj) or inspect.isclass(obj)) and _is_own(obj):
+            return lambda: _of_definition(obj) if self._inline else _as_first_met(obj)
         return None
+
+
+def _as_first_met(definition: Any) -> str:
+    """Return the digest of a function or class from when it was first asked for.
+
+    What code reads may also be what it writes: a class that counts its calls is no other class after each of them.
+    """
+    if definition not in _first_met:
+        _first_met[definition] = str(_ContentHasher(inline=True).hash(definition))
+    return _first_met[definition]
+
+
+_first_met: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
+def _of_definition(definition: Any) -> tuple[Any, ...]:
+    return _of_class(definition) if inspect.isclass(definition) else _of_function(definition)
 
 
 def _of_tensor(tensor: torch.Tensor) -> tuple[Any, ...]:

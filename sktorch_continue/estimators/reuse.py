@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,11 +24,10 @@ from sktorch_continue.estimators.call import Call
 from sktorch_continue.estimators.digests import combine, digest, facts_of_process
 from sktorch_continue.estimators.parameters import name_callbacks, schedule_part
 from sktorch_continue.estimators.storage import sharing_copy
-from sktorch_continue.estimators.stores import FolderStore, Leg, RunStore, active_for_all, seconds_of
+from sktorch_continue.estimators.stores import FolderStore, Found, Leg, RunStore, active_for_all
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.schedules import Horizon, plan_horizon
 
-# What an estimator learns beside its run; whatever else it has is its own, or its subclass's.
 LEARNED = ("_run", "_target", "n_features_in_", "feature_names_in_", "classes_")
 # What a fit reads that decides nothing of what is trained.
 WITHOUT_EFFECT = ("max_epochs", "verbose", "warm_start", "lr_scheduler_on_continue")
@@ -91,41 +91,38 @@ def hot_start(directory: str | os.PathLike[str] | None = None) -> Iterator[None]
 def fit_with(store: RunStore, estimator: Any, call: Call) -> None:
     """Carry out a ``fit`` from the furthest run `store` has of the same training, and leave the result there."""
     key = run_key(estimator, call) if store.keeps else None
+    found = None if key is None else _find(store, key, estimator, call)
     if key is not None:
-        call = replace(call, source=_found(store, key, estimator, call), watcher=store.watcher(key))
-    before = 0 if call.source is None else call.source.n_epochs_
-    saved = 0.0 if call.source is None else seconds_of(call.source._run)
-    replaced = vars(estimator).get("_run")
+        call = replace(call, source=found and _draft(estimator, found.fitted), watcher=store.watcher(key))
+    before, saved = (0, 0.0) if found is None else (call.source.n_epochs_, found.seconds)
+    replaced, started = vars(estimator).get("_run"), time.perf_counter()
     try:
         carry_out(estimator, call)
     except (KeyboardInterrupt, SystemExit):
         stands = call.source if vars(estimator).get("_run") is replaced else estimator
-        _keep_interrupted(store, key, stands)
+        if key is not None and stands is not None and not stands._run.torn:  # at its last completed step
+            store.keep(key, stands, saved)
+            store.settle()
         raise
     finally:
         vars(estimator).pop("_store", None)
         done = 0 if vars(estimator).get("_run") is replaced else estimator.n_epochs_ - before
-        store.legs.append(Leg(call.max_epochs, done, saved))
+        store.legs.append(Leg(call.max_epochs if isinstance(call.max_epochs, int | np.integer) else 0, done, saved))
     if key is not None:
-        store.keep(key, estimator)
+        store.keep(key, estimator, saved + time.perf_counter() - started)
 
 
-def _keep_interrupted(store: RunStore, key: str | None, stands: Any) -> None:
-    """Keep a run at its last completed step, so that the training that was asked for can go on from there."""
-    if key is not None and stands is not None and not stands._run.torn:
-        store.keep(key, stands)
-        store.settle()
-
-
-def _found(store: RunStore, key: str, estimator: Any, call: Call) -> Any | None:
-    """Return a draft of `estimator` that has the run of a shorter training."""
+def _find(store: RunStore, key: str, estimator: Any, call: Call) -> Found | None:
     if not isinstance(call.max_epochs, int | np.integer):
         return None  # the fit will say so
-    fitted = store.find(key, estimator, int(call.max_epochs))
-    if fitted is None:
-        return None
-    if not isinstance(estimator.random_state, int | np.integer):
+    found = store.find(key, estimator, int(call.max_epochs))
+    if found is not None and not isinstance(estimator.random_state, int | np.integer):
         streams.draw_seed(estimator.random_state)  # as the fit would have: what is drawn next from it is the same
+    return found
+
+
+def _draft(estimator: Any, fitted: Any) -> Any:
+    """Return a copy of an estimator that has the run of another one; all else is its own, or its subclass's."""
     draft = sharing_copy(estimator)
     for name in LEARNED:
         vars(draft).pop(name, None)

@@ -25,7 +25,6 @@ from sktorch_continue.estimators.portable import check_stored, restored
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.estimators.trust import Trust
 from sktorch_continue.exceptions import CheckpointError, ContinuationError, warn
-from sktorch_continue.run import Run
 
 SECONDS_BETWEEN_WRITES = 1.0
 
@@ -47,6 +46,22 @@ class Leg:
     seconds_saved: float
 
 
+@dataclass(frozen=True)
+class Found:
+    """A run of before.
+
+    Attributes
+    ----------
+    fitted : TorchEstimator
+        That has it.
+    seconds : float
+        Its fits took.
+    """
+
+    fitted: Any
+    seconds: float
+
+
 class RunStore:
     """Keeps nothing and finds nothing; counts."""
 
@@ -57,12 +72,12 @@ class RunStore:
     def __init__(self) -> None:
         self.legs: list[Leg] = []
 
-    def find(self, key: str, estimator: Any, most_epochs: int) -> Any | None:
-        """Return a copy of an unfitted estimator that has the furthest run of a key with at most so many epochs."""
+    def find(self, key: str, estimator: Any, most_epochs: int) -> Found | None:
+        """Return the furthest run of a key with at most so many epochs; `estimator` says how it is built."""
         return None
 
-    def keep(self, key: str, estimator: Any) -> None:
-        """Take the run of a fitted estimator."""
+    def keep(self, key: str, estimator: Any, seconds: float) -> None:
+        """Take the run of a fitted estimator, whose fits took so long."""
 
     def settle(self) -> None:
         """Let what was kept since the last time be found: its candidate has been scored."""
@@ -83,24 +98,25 @@ class MemoryStore(RunStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self._fitted: dict[str, Any] = {}
-        self._new: dict[str, tuple[Any, Any]] = {}  # the run, and a weak reference to the estimator that has it
+        self._found: dict[str, Found] = {}
+        self._new: dict[str, tuple[Found, Any]] = {}  # with a weak reference to the estimator that has it
 
-    def find(self, key: str, estimator: Any, most_epochs: int) -> Any | None:
+    def find(self, key: str, estimator: Any, most_epochs: int) -> Found | None:
         """Hand out the run of a key; it is kept no longer."""
-        if key not in self._fitted or self._fitted[key].n_epochs_ > most_epochs:
+        if key not in self._found or self._found[key].fitted.n_epochs_ > most_epochs:
             return None
-        return self._fitted.pop(key)
+        return self._found.pop(key)
 
-    def keep(self, key: str, estimator: Any) -> None:
+    def keep(self, key: str, estimator: Any, seconds: float) -> None:
         """Keep a run."""
-        self._new[key] = (sharing_copy(estimator), weakref.ref(estimator))
+        self._new[key] = (Found(sharing_copy(estimator), seconds), weakref.ref(estimator))
 
     def settle(self) -> None:
         """Let the new runs be found, where they are further than what is there."""
-        for key, (fitted, held) in self._new.items():
-            if key not in self._fitted or self._fitted[key].n_epochs_ < fitted.n_epochs_:
-                self._fitted[key] = fitted if held() is None else copy.deepcopy(fitted)
+        for key, (new, held) in self._new.items():
+            known = self._found.get(key)
+            if known is None or known.fitted.n_epochs_ < new.fitted.n_epochs_:
+                self._found[key] = new if held() is None else copy.deepcopy(new)
         self._new = {}
 
 
@@ -110,7 +126,7 @@ class FolderStore(RunStore):
     Parameters
     ----------
     path : path-like
-        Has to be there: once it is gone, the store is closed.
+        Has to be there; once it is gone, the store is closed.
 
     Notes
     -----
@@ -123,16 +139,21 @@ class FolderStore(RunStore):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = Path(os.path.abspath(path))
+        self._closed = False
 
     def __reduce__(self) -> Any:
         return FolderStore, (self.path,)
 
     @property
     def is_open(self) -> bool:  # type: ignore[override]
-        """Whether there still is a folder."""
-        return self.path.is_dir()
+        """Whether there still is a folder, and the context it was opened for."""
+        return not self._closed and self.path.is_dir()
 
-    def find(self, key: str, estimator: Any, most_epochs: int) -> Any | None:
+    def close(self) -> None:
+        """Be of no more use, also for clones that have brought it along."""
+        self._closed = True
+
+    def find(self, key: str, estimator: Any, most_epochs: int) -> Found | None:
         """Read the furthest sound checkpoint; one that cannot be used is told of and passed over."""
         for checkpoint in RunFolder(self.path / key).checkpoints():
             if position(checkpoint)[1] > most_epochs:
@@ -140,7 +161,8 @@ class FolderStore(RunStore):
             try:
                 contents = read_checkpoint(checkpoint)
                 check_stored(contents)
-                return restored(estimator, contents, Trust())
+                fitted = restored(estimator, contents, Trust())
+                return Found(fitted, math.fsum(row["duration"] for row in fitted.history_))
             except (CheckpointError, ContinuationError) as error:
                 if checkpoint.exists():  # else another process has gone further and removed it
                     warn(f"{error}. It is passed over, and its epochs are trained again")
@@ -200,21 +222,17 @@ def active(store: RunStore) -> Iterator[None]:
 
 
 @contextmanager
-def active_for_all(store: RunStore) -> Iterator[None]:
+def active_for_all(store: FolderStore) -> Iterator[None]:
     """Let every fit of this process do so, in whatever thread, where its context or its estimator names no other."""
     _for_all.append(store)
     try:
         yield
     finally:
         _for_all.remove(store)
+        store.close()
 
 
 def store_for(estimator: Any) -> RunStore | None:
     """Return the store that a ``fit`` or ``clone`` of this estimator uses, if any."""
     candidates = [_active.get(), vars(estimator).get("_store"), *reversed(_for_all)]
     return next((store for store in candidates if store is not None and store.is_open), None)
-
-
-def seconds_of(run: Run) -> float:
-    """Return how long the epochs of a run have taken."""
-    return math.fsum(row["duration"] for row in run.history)

@@ -106,7 +106,7 @@ class WarmStartSearch(BaseSearchCV):
             raise
         finally:
             _engine.reset(token)
-        if engine.scored:
+        if engine.has_networks:
             self.reuse_ = engine.reuse(self.n_splits_)
         kept.candidates = self.cv_results_["params"]
         kept.close()
@@ -132,8 +132,8 @@ class WarmStartSearch(BaseSearchCV):
         ]
         if other:
             raise ContinuationError(
-                f"a search goes on with what it was fitted on, since scores on other rows do not compare, but {other} "
-                "differ in values, type or memory order; give the same, or call fit for a new search"
+                f"a search goes on with the data it was fitted on, since scores on other rows do not compare, but "
+                f"{other} differ in values, type or memory order; give the same, or call fit for a new search"
             )
         changed = [name for name, value in self._asked_with().items() if value != self._kept.asked_with[name]]
         if changed:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -43,30 +42,10 @@ def fit_in_chains(search: Any, engine: Engine, X: Any, y: Any, params: dict[str,
         dispatch = Parallel
     namespace = {**_FIT.__globals__, "Parallel": dispatch}
     if engine.kept.hands_back:
-        namespace["check_cv"] = lambda *args, **kwargs: DrawnOnce(check_cv(*args, **kwargs), engine.kept)
+        namespace["check_cv"] = engine.kept.drawn_once
     fit = types.FunctionType(_FIT.__code__, namespace, _FIT.__name__, _FIT.__defaults__, _FIT.__closure__)
     with active(RunStore()):  # chains find their own runs
         fit(search, X, y, **params)
-
-
-class DrawnOnce:
-    """A splitter that draws its splits once, and then gives the same to every evaluation."""
-
-    def __init__(self, splitter: Any, kept: Kept) -> None:
-        self._splitter = splitter
-        self._kept = kept
-
-    def get_n_splits(self, *args: Any, **kwargs: Any) -> int:
-        """Return how many splits there are."""
-        if self._kept.splits is not None:
-            return len(self._kept.splits)
-        return int(self._splitter.get_n_splits(*args, **kwargs))
-
-    def split(self, *args: Any, **kwargs: Any) -> list[Any]:
-        """Return the splits."""
-        if self._kept.splits is None:
-            self._kept.splits = list(self._splitter.split(*args, **kwargs))
-        return self._kept.splits
 
 
 class _Chained(Parallel):
@@ -91,12 +70,15 @@ class Engine:
     Attributes
     ----------
     scored : list of Scored
-        Of every task so far, in the order of scikit-learn's. Empty where no network was found.
+        Of every task so far, in the order of scikit-learn's.
+    has_networks : bool
+        Whether there was any among them.
     """
 
     def __init__(self, continue_on: str | None, kept: Kept) -> None:
         self.kept = kept
         self.scored: list[Scored] = []
+        self.has_networks = False
         self._continue_on = continue_on
         self._said: set[str] = set()
 
@@ -115,6 +97,7 @@ class Engine:
         chains = plan.chains(every)
         if not plan.has_networks and not self.kept.keeps_scores:
             return send((function, (clone(estimator), X, y), arguments) for arguments in every)
+        self.has_networks = self.has_networks or plan.has_networks
         self._say(plan.reasons)
         self.kept.forget_others(chains)
         return self._run(chains, len(every), estimator, X, y, function, send)

@@ -9,10 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sklearn.model_selection import check_cv
+
 from sktorch_continue.estimators.stores import FolderStore, MemoryStore, RunStore
 from sktorch_continue.exceptions import CheckpointError
 from sktorch_continue.search.chains import Chain
 from sktorch_continue.search.scores import Scored, ScoreFolder
+from sktorch_continue.search.splits import DrawnOnce
 
 
 class Kept:
@@ -29,8 +32,6 @@ class Kept:
 
     Attributes
     ----------
-    splits : list of (ndarray, ndarray) or None
-        Drawn once for all evaluations.
     searched_on : dict of str to str
         Digests of what the search was fitted on, by name.
     asked_with : dict of str to str
@@ -44,7 +45,7 @@ class Kept:
     def __init__(self, directory: Any, *, rungs: bool, models: bool) -> None:
         self.rungs = rungs
         self.models = models
-        self.splits: list[Any] | None = None
+        self._splitter: DrawnOnce | None = None
         self.searched_on: dict[str, str | None] = {}
         self.asked_with: dict[str, str | None] = {}
         self.candidates: list[dict[str, Any]] = []
@@ -52,6 +53,12 @@ class Kept:
         self._folder = None if directory is None else Path(os.path.abspath(directory))
         self._scores: dict[str, Scored] = {}
         self._stores: dict[str, RunStore] = {}
+
+    def drawn_once(self, cv: Any = 5, y: Any = None, *, classifier: bool = False, **more: Any) -> DrawnOnce:
+        """Return what scikit-learn's ``check_cv`` does, but with splits that are drawn once in the life of a search."""
+        if self._splitter is None:
+            self._splitter = DrawnOnce(check_cv(cv, y, classifier=classifier, **more))
+        return self._splitter
 
     @property
     def scores(self) -> ScoreFolder | None:
