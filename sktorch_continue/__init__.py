@@ -29,7 +29,7 @@ from sktorch_continue.exceptions import (
 )
 from sktorch_continue.history import History
 from sktorch_continue.modules import MLP
-from sktorch_continue.versions import __version__
+from sktorch_continue.versions import __version__ as __version__
 
 if TYPE_CHECKING:
     from sktorch_continue.continuation import continue_fit, is_continuable

@@ -107,7 +107,9 @@ def fit_with(store: RunStore, estimator: Any, call: Call) -> None:
     finally:
         vars(estimator).pop("_store", None)
         done = 0 if vars(estimator).get("_run") is replaced else estimator.n_epochs_ - before
-        store.legs.append(Leg(call.max_epochs if isinstance(call.max_epochs, int | np.integer) else 0, done, saved))
+        store.legs.append(
+            Leg(int(call.max_epochs) if isinstance(call.max_epochs, int | np.integer) else 0, done, saved)
+        )
     if key is not None:
         store.keep(key, estimator, saved + time.perf_counter() - started)
 
