@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sktorch_continue.callbacks import (
     Callback,
     Checkpoint,
+    CSVLogger,
     EarlyStopping,
     EpochScoring,
     Freeze,
     GradientClipping,
+    MLflowLogger,
     PrintLog,
+    TensorBoardLogger,
     Unfreeze,
 )
 from sktorch_continue.display import HistoryDisplay
@@ -44,6 +47,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "MLP",
+    "CSVLogger",
     "Callback",
     "Checkpoint",
     "CheckpointError",
@@ -59,9 +63,11 @@ __all__ = [
     "History",
     "HistoryDisplay",
     "HyperbandSearchCV",
+    "MLflowLogger",
     "NonFiniteLossError",
     "PrintLog",
     "SktorchContinueError",
+    "TensorBoardLogger",
     "TorchClassifier",
     "TorchEstimator",
     "TorchRegressor",

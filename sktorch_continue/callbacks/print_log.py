@@ -18,6 +18,7 @@ class PrintLog(Callback):
     """
 
     columns = ()
+    only_watches = True
 
     def __init__(self, sink: Callable[[str], Any] = print) -> None:
         self.sink = sink
