@@ -46,16 +46,18 @@ class Callback:
         Whether it does nothing to the run, such as a logger: its hooks are called after those that may do something.
     unused_hooks : tuple of str
         Hooks it overrides and does not need as it is set, so that they cost nothing.
-    reads_max_epochs : bool
-        Whether what it does to the run depends on ``run.max_epochs``, or on where a call ends. A longer training then
-        does not begin as a shorter one does, and searches train each from the start.
+    reads_max_epochs : bool or None
+        Whether what it does to the run depends on ``run.max_epochs``, or on where a call begins or ends. A longer
+        training then does not begin as a shorter one does, and searches train each from the start. None, the default,
+        means that it does where it overrides ``on_train_begin`` or ``on_train_end`` or names ``max_epochs`` in a
+        method.
     """
 
     columns: tuple[str, ...] | None = None
     runs_last: bool = False
     only_watches: bool = False
     unused_hooks: tuple[str, ...] = ()
-    reads_max_epochs: bool = False
+    reads_max_epochs: bool | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -127,3 +129,21 @@ def overrides(callback: Callback, hook: str) -> bool:
     """Tell whether `callback` does anything at `hook`."""
     overridden = getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
     return overridden and hook not in callback.unused_hooks
+
+
+def reads_max_epochs(callback: Callback) -> bool:
+    """Tell whether what a callback does may depend on how long a call trains; see :class:`Callback`."""
+    for kind in type(callback).__mro__[:-1]:
+        said = vars(kind).get("reads_max_epochs")
+        if said is not None or kind is Callback:
+            return bool(said)
+        if "on_train_begin" in vars(kind) or "on_train_end" in vars(kind):
+            return True
+        if any(_names_max_epochs(method.__code__) for method in vars(kind).values() if inspect.isfunction(method)):
+            return True
+    return False
+
+
+def _names_max_epochs(code: Any) -> bool:
+    inner = any(_names_max_epochs(constant) for constant in code.co_consts if inspect.iscode(constant))
+    return inner or "max_epochs" in code.co_names

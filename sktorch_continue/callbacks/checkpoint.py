@@ -71,6 +71,7 @@ class Checkpoint(Callback):
     """
 
     columns = ()
+    reads_max_epochs = False
     runs_last = True
 
     def __init__(

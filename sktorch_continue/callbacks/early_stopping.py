@@ -38,6 +38,7 @@ class EarlyStopping(Callback):
     """
 
     columns = ()
+    reads_max_epochs = False
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class Freeze(Callback):
     """
 
     columns = ()
+    reads_max_epochs = False
     requires_grad = False
 
     def __init__(self, patterns: str | Sequence[str], *, at: int = 1) -> None:

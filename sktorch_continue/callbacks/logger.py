@@ -34,6 +34,7 @@ class Logger(Callback, ABC):
 
     columns = ()
     only_watches = True
+    reads_max_epochs = False
 
     def __init__(self, every_n_steps: int | None = None) -> None:
         if every_n_steps is not None and not (isinstance(every_n_steps, Integral) and int(every_n_steps) >= 1):

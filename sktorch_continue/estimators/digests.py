@@ -2,60 +2,164 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
-import json
-import pickle
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType, ModuleType
 from typing import Any
 
-import joblib
+import numpy as np
+import torch
+from joblib.hashing import NumpyHasher
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from sktorch_continue.specification import Description, describe, describe_code
+import sktorch_continue
+from sktorch_continue.specification import describe_code
+from sktorch_continue.versions import versions
 
-LIBRARIES = ("builtins", "torch", "numpy", "scipy", "sklearn", "joblib", "sktorch_continue")
+LIBRARIES = {"builtins", "torch", "numpy", "scipy", "sklearn", "joblib", "pandas", "polars", "sktorch_continue"}
+PLAIN = (bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, type(None))
+CONTENT = (np.ndarray, np.generic, torch.Tensor, torch.dtype, torch.device, nn.Module)
+OF_EVERY_CLASS = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__qualname__"}
+OF_EVERY_CLASS |= {
+    "__dataclass_fields__",
+    "__dataclass_params__",
+    "__abstractmethods__",
+    "_abc_impl",
+    "__slotnames__",
+    "__firstlineno__",
+    "__static_attributes__",
+}
 
 
 def digest(value: Any) -> str | None:
-    """Return a digest of the content of a value, or None where its content cannot be told.
+    """Return a digest of the content of a value, or None where it has something in it whose content cannot be told.
 
-    What pickles is hashed by :func:`joblib.hash`. What does not (a lambda, a class in a function) is described, lambdas
-    by their code. A module instance that does not pickle has attributes nobody can compare. Classes of the user count
-    with the code of their methods: after an edit they are others.
+    Arrays, frames, estimators and whatever else pickles are hashed as joblib does it, tensors and modules by their
+    content. A function or class of the user counts with all it is made of: code, defaults, what it closes over, class
+    attributes, and the functions, classes and plain values of its module that it reads, so that after an edit it is
+    another one. What it reads from elsewhere (a file, the environment) is not seen.
     """
     try:
-        content: Description = joblib.hash(value)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        if any(isinstance(entry, nn.Module) for entry in _entries(value)):
-            return None
-        content = describe(value)
-    code = {kind.__qualname__: code_of(kind) for kind in map(_coded, _entries(value))}
-    return hashlib.sha256(json.dumps([content, code], sort_keys=True).encode()).hexdigest()
+        return str(_ContentHasher(hash_name="sha1").hash(value))
+    except Exception:  # anything may be raised by what an object of the user does when it is pickled
+        return None
 
 
-def code_of(value: Any) -> Description:
-    """Return the code a function or a class has from its user; of a class that of its methods, by class and name."""
-    if inspect.isfunction(value):
-        return describe_code(value.__code__) if _is_own(value) else None
-    return {
-        base.__qualname__: {name: code_of(method) for name, method in vars(base).items() if inspect.isfunction(method)}
-        for base in value.__mro__
-        if _is_own(base)
-    }
+def combine(*parts: Any) -> str:
+    """Return one digest of several plain values."""
+    return hashlib.sha256("/".join(map(repr, parts)).encode()).hexdigest()
+
+
+def facts_of_process() -> tuple[Any, ...]:
+    """Return what decides bits beside data and parameters."""
+    return sktorch_continue.__version__, versions(), torch.get_num_threads(), torch.get_default_dtype()
+
+
+class _ContentHasher(NumpyHasher):
+    """joblib's, with content in the place of what it would hash by name or by address."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._replaced: dict[int, tuple[int, Any]] = {}
+
+    def save(self, obj: Any) -> None:
+        """Hash what stands for `obj`; the second time, where it was met the first time."""
+        stands_for = self._content(obj)
+        if stands_for is None:
+            super().save(obj)
+        elif id(obj) in self._replaced:
+            super().save(("again", self._replaced[id(obj)][0]))
+        else:
+            self._replaced[id(obj)] = (len(self._replaced), obj)  # kept alive, so that no other has its address
+            super().save(stands_for())
+
+    @staticmethod
+    def _content(obj: Any) -> Callable[[], Any] | None:
+        if isinstance(obj, torch.Tensor):
+            return lambda: _of_tensor(obj)
+        if inspect.isfunction(obj) and _is_own(obj):
+            return lambda: _of_function(obj)
+        if inspect.isclass(obj) and _is_own(obj):
+            return lambda: _of_class(obj)
+        return None
+
+
+def _of_tensor(tensor: torch.Tensor) -> tuple[Any, ...]:
+    facts = ("tensor", type(tensor).__qualname__, str(tensor.dtype), str(tensor.device), tensor.requires_grad)
+    if is_lazy(tensor):
+        return facts
+    content = tensor.detach().cpu().contiguous()
+    return (*facts, list(tensor.shape), content.reshape(-1).view(torch.uint8).numpy())
+
+
+def _of_function(function: Any) -> tuple[Any, ...]:
+    cells = [_contents(cell) for cell in function.__closure__ or ()]
+    defaults = (function.__defaults__, function.__kwdefaults__)
+    read = dict(_read_by(function.__code__, function.__globals__))
+    attributes = {name: value for name, value in vars(function).items() if name != "__wrapped__"}
+    return ("function", _name(function), describe_code(function.__code__), defaults, cells, read, attributes)
+
+
+def _of_class(kind: type) -> tuple[Any, ...]:
+    bases = [(_name(base), _own_attributes(base) if _is_own(base) else None) for base in kind.__mro__]
+    return ("class", bases)
+
+
+def _own_attributes(base: type) -> dict[str, Any]:
+    return {name: _inside(value) for name, value in vars(base).items() if name not in OF_EVERY_CLASS}
+
+
+def _inside(attribute: Any) -> Any:
+    """Return what an entry of a class is made of."""
+    if isinstance(attribute, staticmethod | classmethod):
+        return (type(attribute).__name__, attribute.__func__)
+    if isinstance(attribute, property):
+        return ("property", attribute.fget, attribute.fset, attribute.fdel)
+    if isinstance(attribute, functools.cached_property):
+        return ("cached", attribute.func)
+    if inspect.ismemberdescriptor(attribute) or inspect.isgetsetdescriptor(attribute):
+        return "slot"
+    return (type(attribute).__name__, attribute.__wrapped__) if hasattr(attribute, "__wrapped__") else attribute
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "empty"
+
+
+def _read_by(code: CodeType, namespace: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what code may read from its module, or from a module of the user that it names."""
+    for name in code.co_names:
+        value = namespace.get(name)
+        if isinstance(value, ModuleType):
+            if _is_own(value):
+                inner = ((f"{name}.{n}", vars(value).get(n)) for n in code.co_names)
+                yield from ((n, v) for n, v in inner if _counts(v))
+        elif name in namespace and _counts(value):
+            yield name, value
+    for constant in code.co_consts:
+        if inspect.iscode(constant):
+            yield from _read_by(constant, namespace)
+
+
+def _counts(value: Any) -> bool:
+    if inspect.isfunction(value) or inspect.isclass(value):
+        return _is_own(value)
+    return isinstance(value, PLAIN + CONTENT)
 
 
 def _is_own(value: Any) -> bool:
-    return value.__module__.partition(".")[0] not in LIBRARIES
+    """Tell whether a class, function or module is the user's, or of a library whose version is no fact here."""
+    name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+    top = name.partition(".")[0]
+    return top not in LIBRARIES and top not in sys.stdlib_module_names
 
 
-def _entries(value: Any) -> list[Any]:
-    """Return a value, or what is in a list of callbacks, steps or the like."""
-    if isinstance(value, dict):
-        return [entry for inner in value.values() for entry in _entries(inner)]
-    if isinstance(value, list | tuple):
-        return [entry for inner in value for entry in _entries(inner)]
-    return [value]
-
-
-def _coded(value: Any) -> Any:
-    return value if inspect.isclass(value) or inspect.isfunction(value) else type(value)
+def _name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"

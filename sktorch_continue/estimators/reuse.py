@@ -6,28 +6,29 @@ fits of one key walk the same path, so that the longer one may begin where the s
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.random import Generator, RandomState
+from numpy.random import RandomState
 
 from sktorch_continue import streams
+from sktorch_continue.callbacks.base import reads_max_epochs
 from sktorch_continue.estimators.call import Call
-from sktorch_continue.estimators.digests import code_of, digest
+from sktorch_continue.estimators.digests import combine, digest, facts_of_process
 from sktorch_continue.estimators.parameters import name_callbacks, schedule_part
-from sktorch_continue.estimators.stores import FolderStore, Leg, RunStore, active, seconds_of
+from sktorch_continue.estimators.storage import sharing_copy
+from sktorch_continue.estimators.stores import FolderStore, Leg, RunStore, active_for_all, seconds_of
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.schedules import Horizon, plan_horizon
-from sktorch_continue.versions import versions
 
+# What an estimator learns beside its run; whatever else it has is its own, or its subclass's.
+LEARNED = ("_run", "_target", "n_features_in_", "feature_names_in_", "classes_")
 # What a fit reads that decides nothing of what is trained.
 WITHOUT_EFFECT = ("max_epochs", "verbose", "warm_start", "lr_scheduler_on_continue")
 
@@ -53,14 +54,19 @@ def hot_start(directory: str | os.PathLike[str] | None = None) -> Iterator[None]
 
     See Also
     --------
-    sktorch_continue.WarmStartGridSearchCV : Does the same without hashing data at every fit, in the best order.
+    sktorch_continue.WarmStartGridSearchCV : Does the same in memory, and in the best order.
 
     Notes
     -----
     Of every training the furthest run is kept, so that budgets are best asked for from small to large. A
     ``random_state`` of None is another training at every fit, and never goes on; nor does a schedule whose horizon is
-    filled in from ``max_epochs``, unless for the same number of epochs. ``fit`` must not read anything that changes and
-    is neither data nor parameter. Worker processes of joblib find the folder through the clones that a search makes.
+    filled in from ``max_epochs``, unless for the same number of epochs. Code counts: a module whose ``forward`` was
+    edited is another one. What ``fit`` reads from elsewhere (a file, the environment), and what a module keeps outside
+    of its ``state_dict``, does not count and is not kept.
+
+    Each ``fit`` hashes its data and writes its run to disk at the end, which takes some milliseconds. All threads of
+    the process see the folder; worker processes of joblib do through the clones that a search makes. The searches of
+    this package find their own runs and ask nowhere else.
 
     Examples
     --------
@@ -74,10 +80,11 @@ def hot_start(directory: str | os.PathLike[str] | None = None) -> Iterator[None]
     2
     """
     if directory is not None:
-        with active(FolderStore(directory)):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        with active_for_all(FolderStore(directory)):
             yield
         return
-    with tempfile.TemporaryDirectory(prefix="sktorch_continue-") as folder, active(FolderStore(folder)):
+    with tempfile.TemporaryDirectory(prefix="sktorch_continue-") as folder, active_for_all(FolderStore(folder)):
         yield
 
 
@@ -88,20 +95,42 @@ def fit_with(store: RunStore, estimator: Any, call: Call) -> None:
         call = replace(call, source=_found(store, key, estimator, call), watcher=store.watcher(key))
     before = 0 if call.source is None else call.source.n_epochs_
     saved = 0.0 if call.source is None else seconds_of(call.source._run)
-    carry_out(estimator, call)
-    vars(estimator).pop("_store", None)
-    store.legs.append(Leg(call.max_epochs, estimator.n_epochs_ - before, saved))
+    replaced = vars(estimator).get("_run")
+    try:
+        carry_out(estimator, call)
+    except (KeyboardInterrupt, SystemExit):
+        stands = call.source if vars(estimator).get("_run") is replaced else estimator
+        _keep_interrupted(store, key, stands)
+        raise
+    finally:
+        vars(estimator).pop("_store", None)
+        done = 0 if vars(estimator).get("_run") is replaced else estimator.n_epochs_ - before
+        store.legs.append(Leg(call.max_epochs, done, saved))
     if key is not None:
         store.keep(key, estimator)
 
 
+def _keep_interrupted(store: RunStore, key: str | None, stands: Any) -> None:
+    """Keep a run at its last completed step, so that the training that was asked for can go on from there."""
+    if key is not None and stands is not None and not stands._run.torn:
+        store.keep(key, stands)
+        store.settle()
+
+
 def _found(store: RunStore, key: str, estimator: Any, call: Call) -> Any | None:
+    """Return a draft of `estimator` that has the run of a shorter training."""
     if not isinstance(call.max_epochs, int | np.integer):
         return None  # the fit will say so
-    found = store.find(key, estimator, int(call.max_epochs))
-    if found is not None and not isinstance(estimator.random_state, int | np.integer):
+    fitted = store.find(key, estimator, int(call.max_epochs))
+    if fitted is None:
+        return None
+    if not isinstance(estimator.random_state, int | np.integer):
         streams.draw_seed(estimator.random_state)  # as the fit would have: what is drawn next from it is the same
-    return found
+    draft = sharing_copy(estimator)
+    for name in LEARNED:
+        vars(draft).pop(name, None)
+    vars(draft).update({name: value for name, value in vars(fitted).items() if name in LEARNED})
+    return draft
 
 
 def run_key(estimator: Any, call: Call) -> str | None:
@@ -112,15 +141,14 @@ def run_key(estimator: Any, call: Call) -> str | None:
     if why_no_prefix(estimator) is not None:
         params["max_epochs"] = call.max_epochs
     data = (call.X, call.y, call.sample_weight, call.X_val, call.y_val, call.sample_weight_val)
-    process = [versions(), torch.get_num_threads(), str(torch.get_default_dtype())]  # these decide bits as well
-    parts = [type(estimator).__qualname__, code_of(type(estimator)), digest(params), digest(data), process]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    digests = [digest(part) for part in (type(estimator), params, data)]
+    return None if None in digests else combine(*digests, facts_of_process())
 
 
 def why_not_the_same(estimator: Any) -> str | None:
     """Say why two fits of an estimator with these parameters are two trainings, or return None where they are one."""
     state = estimator.random_state
-    if not isinstance(state, int | np.integer | RandomState | Generator):
+    if not isinstance(state, int | np.integer | RandomState):
         return f"random_state={state!r} draws another seed at every fit; give an int"
     unclear = [name for name, value in estimator.get_params(deep=False).items() if digest(value) is None]
     if unclear:
@@ -130,9 +158,12 @@ def why_not_the_same(estimator: Any) -> str | None:
 
 def why_no_prefix(estimator: Any) -> str | None:
     """Say why a longer training of an estimator does not begin as a shorter one, or return None where it does."""
-    readers = [name for name, callback in name_callbacks(estimator.callbacks).items() if callback.reads_max_epochs]
+    readers = [name for name, callback in name_callbacks(estimator.callbacks).items() if reads_max_epochs(callback)]
     if readers:
-        return f"callback {readers[0]!r} reads max_epochs"
+        return (
+            f"callback {readers[0]!r} may act otherwise in a longer training: it reads max_epochs, or acts where a "
+            "call begins or ends; reads_max_epochs = False in its class says that it does not"
+        )
     params = estimator.get_params(deep=False)
     if params["lr_scheduler"] is None:
         return None

@@ -34,7 +34,8 @@ class StoredRun(DoubleUnderscoreParameters):
     def __getstate__(self) -> dict[str, Any]:
         attributes: dict[str, Any] = dict(super().__getstate__())
         run: Run | None = attributes.get("_run")
-        if "_store" in attributes and (run is not None or not attributes["_store"].travels):
+        store = attributes.get("_store")
+        if store is not None and (run is not None or not (store.travels and store.is_open)):
             del attributes["_store"]
         if run is not None:
             attributes["_run"] = {

@@ -6,9 +6,11 @@ counts what its fits asked for and what they trained.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +21,7 @@ from typing import Any
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.checkpoint import RunFolder, read_checkpoint, write_checkpoint
 from sktorch_continue.checkpoint.folder import position
-from sktorch_continue.estimators.portable import check_stored, restored, without_run
+from sktorch_continue.estimators.portable import check_stored, restored
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.estimators.trust import Trust
 from sktorch_continue.exceptions import CheckpointError, ContinuationError, warn
@@ -50,6 +52,7 @@ class RunStore:
 
     keeps = False
     travels = False  # whether an estimator takes it along to another process
+    is_open = True
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []
@@ -61,32 +64,44 @@ class RunStore:
     def keep(self, key: str, estimator: Any) -> None:
         """Take the run of a fitted estimator."""
 
+    def settle(self) -> None:
+        """Let what was kept since the last time be found: its candidate has been scored."""
+
     def watcher(self, key: str) -> Callback | None:
         """Return what stores the run of a key while it trains."""
         return None
 
 
 class MemoryStore(RunStore):
-    """Keeps runs themselves: they go on in place, so that whoever was fitted before must not be used any more."""
+    """Keeps runs themselves, which go on in place.
+
+    A run is found only once it is settled: before, it may be a part of the candidate that is being fitted, as another
+    member of an ensemble. One whose estimator somebody still holds goes on as a copy.
+    """
 
     keeps = True
 
     def __init__(self) -> None:
         super().__init__()
         self._fitted: dict[str, Any] = {}
+        self._new: dict[str, tuple[Any, Any]] = {}  # the run, and a weak reference to the estimator that has it
 
     def find(self, key: str, estimator: Any, most_epochs: int) -> Any | None:
         """Hand out the run of a key; it is kept no longer."""
         if key not in self._fitted or self._fitted[key].n_epochs_ > most_epochs:
             return None
-        draft = sharing_copy(self._fitted.pop(key))
-        vars(draft).update(without_run(estimator))
-        return draft
+        return self._fitted.pop(key)
 
     def keep(self, key: str, estimator: Any) -> None:
-        """Keep a run, unless one that is further is here already."""
-        if key not in self._fitted:
-            self._fitted[key] = sharing_copy(estimator)
+        """Keep a run."""
+        self._new[key] = (sharing_copy(estimator), weakref.ref(estimator))
+
+    def settle(self) -> None:
+        """Let the new runs be found, where they are further than what is there."""
+        for key, (fitted, held) in self._new.items():
+            if key not in self._fitted or self._fitted[key].n_epochs_ < fitted.n_epochs_:
+                self._fitted[key] = fitted if held() is None else copy.deepcopy(fitted)
+        self._new = {}
 
 
 class FolderStore(RunStore):
@@ -95,11 +110,11 @@ class FolderStore(RunStore):
     Parameters
     ----------
     path : path-like
-        Made when the first run is kept.
+        Has to be there: once it is gone, the store is closed.
 
     Notes
     -----
-    Nothing is locked: a checkpoint appears whole, and two processes that train the same write the same.
+    Nothing is locked: a checkpoint appears whole, and where two processes train the same, one of them is kept.
     """
 
     keeps = True
@@ -108,6 +123,14 @@ class FolderStore(RunStore):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = Path(os.path.abspath(path))
+
+    def __reduce__(self) -> Any:
+        return FolderStore, (self.path,)
+
+    @property
+    def is_open(self) -> bool:  # type: ignore[override]
+        """Whether there still is a folder."""
+        return self.path.is_dir()
 
     def find(self, key: str, estimator: Any, most_epochs: int) -> Any | None:
         """Read the furthest sound checkpoint; one that cannot be used is told of and passed over."""
@@ -149,21 +172,25 @@ class _Keeper(Callback):
         furthest = max((position(other)[:2] for other in folder.checkpoints()), default=(0, 0))
         if furthest >= place and place != self._place:
             return
+        checkpoint = self._path / folder.free_name(run.n_epochs, run.n_steps)
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            write_checkpoint(self._path / folder.free_name(run.n_epochs, run.n_steps), run.session.contents())
+            self._path.mkdir(exist_ok=True)
+            write_checkpoint(checkpoint, run.session.contents())
             folder.prune(1, ())
             self._place = place
         except (OSError, CheckpointError) as error:
+            if checkpoint.exists():  # another process that trains the same was faster
+                return
             warn(f"this run could not be kept for later fits: {error}. The training goes on")
         self._written = time.monotonic()
 
 
 _active: ContextVar[RunStore | None] = ContextVar("sktorch_continue_store", default=None)
+_for_all: list[RunStore] = []  # of the whole process, the innermost last
 
 
 @contextmanager
-def active(store: RunStore | None) -> Iterator[None]:
+def active(store: RunStore) -> Iterator[None]:
     """Let fits in this context find runs in `store` and leave theirs there."""
     token = _active.set(store)
     try:
@@ -172,10 +199,20 @@ def active(store: RunStore | None) -> Iterator[None]:
         _active.reset(token)
 
 
+@contextmanager
+def active_for_all(store: RunStore) -> Iterator[None]:
+    """Let every fit of this process do so, in whatever thread, where its context or its estimator names no other."""
+    _for_all.append(store)
+    try:
+        yield
+    finally:
+        _for_all.remove(store)
+
+
 def store_for(estimator: Any) -> RunStore | None:
-    """Return the store a ``fit`` or ``clone`` of this estimator uses: that of the context, or the one it brought."""
-    found = _active.get()
-    return vars(estimator).get("_store") if found is None else found
+    """Return the store that a ``fit`` or ``clone`` of this estimator uses, if any."""
+    candidates = [_active.get(), vars(estimator).get("_store"), *reversed(_for_all)]
+    return next((store for store in candidates if store is not None and store.is_open), None)
 
 
 def seconds_of(run: Run) -> float:

@@ -19,10 +19,17 @@ from sktorch_continue.search.kept import Kept
 _engine: ContextVar[Engine | None] = ContextVar("sktorch_continue_search", default=None)
 
 
-def earlier_candidates() -> list[dict[str, Any]]:
-    """Return what was evaluated before by the search that goes on in this context."""
+def candidates_going_on() -> tuple[list[dict[str, Any]], Iterable[dict[str, Any]]]:
+    """Return what was evaluated before by the search that goes on in this context, and what is added."""
     engine = _engine.get()
-    return [] if engine is None else engine.kept.candidates
+    return ([], []) if engine is None else (engine.kept.candidates, engine.kept.added)
+
+
+def keep_runs(wanted: bool) -> None:
+    """Say whether the runs of the next evaluation are wanted after it."""
+    engine = _engine.get()
+    if engine is not None:
+        engine.kept.rungs = wanted
 
 
 class WarmStartSearch(BaseSearchCV):
@@ -57,7 +64,7 @@ class WarmStartSearch(BaseSearchCV):
         ValueError
             For parameters that cannot be meant, `continue_on` among them.
         CheckpointError
-            If ``checkpoint_dir`` cannot be made.
+            If ``checkpoint_dir`` cannot be used.
 
         Warns
         -----
@@ -65,24 +72,32 @@ class WarmStartSearch(BaseSearchCV):
             Once, with the reasons, where candidates that differ in the budget only share no beginning and are each
             trained from the start.
         """
-        self._search(X, y, params, self._keeper(X, y, params))
+        self._search(X, y, params, self._start_keeping(X, y, params))
         return self
 
-    def _keeper(self, X: Any, y: Any, params: dict[str, Any]) -> Kept:
+    def _start_keeping(self, X: Any, y: Any, params: dict[str, Any]) -> Kept:
         kept = Kept(self.checkpoint_dir, rungs=self._rungs, models=self.keep_models)
         if kept.keeps_scores:
-            kept.data = digest((X, y, params))
-            if kept.data is None:
+            kept.searched_on = _digests(X, y, params)
+            unclear = [name for name, content in kept.searched_on.items() if content is None]
+            if unclear:
                 raise ValueError(
-                    "X, y or the fit parameters cannot be compared with those of another search, so that nothing can "
-                    "be kept; give arrays, frames or matrices, or leave checkpoint_dir and keep_models alone"
+                    f"{unclear[0]} cannot be compared with that of another search, so that nothing can be kept; give "
+                    "arrays, frames or matrices, or leave checkpoint_dir and keep_models alone"
                 )
+        if self.keep_models:
+            kept.asked_with = self._asked_with()
         return kept
+
+    def _asked_with(self) -> dict[str, str | None]:
+        """Return digests of parameters that a search cannot change while it goes on."""
+        return {"cv": digest(self.cv), "checkpoint_dir": str(self.checkpoint_dir)}
 
     def _search(self, X: Any, y: Any, params: dict[str, Any], kept: Kept) -> None:
         engine = Engine(self.continue_on, kept)
-        of_before = {"_kept", "reuse_"} & set(vars(self))
-        before: dict[str, Any] = {name: self.__dict__.pop(name) for name in of_before}
+        before: dict[str, Any] = {
+            name: self.__dict__.pop(name) for name in ("_kept", "reuse_") if name in self.__dict__
+        }
         token = _engine.set(engine)  # no attribute: scikit-learn sends the search along with every task
         try:
             fit_in_chains(self, engine, X, y, params)
@@ -111,10 +126,20 @@ class WarmStartSearch(BaseSearchCV):
             raise ContinuationError(
                 f"this {type(self).__name__} has kept no models to go on with; fit it with keep_models=True"
             )
-        if digest((X, y, params)) != self._kept.data:
+        now = _digests(X, y, params)
+        other = [
+            name for name in {**self._kept.searched_on, **now} if now.get(name) != self._kept.searched_on.get(name)
+        ]
+        if other:
             raise ContinuationError(
-                "a search goes on with the data it was fitted on, since scores on other rows do not compare; give the "
-                "same X, y and fit parameters, or call fit for a new search"
+                f"a search goes on with what it was fitted on, since scores on other rows do not compare, but {other} "
+                "differ in values, type or memory order; give the same, or call fit for a new search"
+            )
+        changed = [name for name, value in self._asked_with().items() if value != self._kept.asked_with[name]]
+        if changed:
+            raise ContinuationError(
+                f"{changed} changed since this search was fitted, which it goes on with; set it back, or call fit for "
+                "a new search"
             )
         return self._kept
 
@@ -129,3 +154,7 @@ class WarmStartSearch(BaseSearchCV):
         results = evaluate(candidates, callback_ctx=inner, **more)
         inner.call_on_fit_task_end(estimator=self)
         return results
+
+
+def _digests(X: Any, y: Any, params: dict[str, Any]) -> dict[str, str | None]:
+    return {name: digest(value) for name, value in {"X": X, "y": y, **params}.items()}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from sklearn.base import clone
 
-from sktorch_continue.estimators.stores import FolderStore, RunStore, active
+from sktorch_continue.estimators.stores import RunStore, active
 from sktorch_continue.search.scores import Scored, ScoreFolder
 
 
@@ -37,7 +37,7 @@ class Link:
     @property
     def order(self) -> tuple[float, ...]:
         """Where it stands in its chain: shorter trainings first."""
-        values = [float(value) if isinstance(value, int | float) else 0.0 for _, value in self.budgets]
+        values = [float(value) if isinstance(value, Real) else 0.0 for _, value in self.budgets]
         return (sum(values), *values)
 
 
@@ -97,12 +97,9 @@ def run_chain(
         store.legs.clear()
         with active(store):
             result = function(clone(estimator), X, y, **link.arguments)
-        scored = Scored.of(result, store.legs)
+        scored = Scored.of(result, store.legs, link.arguments["error_score"])
+        store.settle()
         if scores is not None and link.key is not None:
             scores.write(link.key, scored)
         done.append(scored)
-    if hands_back:
-        return done, store
-    if isinstance(store, FolderStore):
-        shutil.rmtree(store.path, ignore_errors=True)
-    return done, None
+    return done, store if hands_back else None

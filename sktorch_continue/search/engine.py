@@ -19,7 +19,7 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.parallel import Parallel, delayed
 
-from sktorch_continue.estimators.stores import active
+from sktorch_continue.estimators.stores import RunStore, active
 from sktorch_continue.exceptions import warn
 from sktorch_continue.search.budgets import BUDGET
 from sktorch_continue.search.chains import Chain, run_chain
@@ -28,7 +28,9 @@ from sktorch_continue.search.plan import Plan
 from sktorch_continue.search.scores import Scored
 
 _FIT: Any = inspect.unwrap(BaseSearchCV.fit)
-CAN_CHAIN = "Parallel" in _FIT.__code__.co_names
+CAN_CHAIN = {"Parallel", "check_cv"} <= set(_FIT.__code__.co_names)
+READ = {"parameters", "split_progress", "train", "test", "scorer", "return_train_score", "error_score"}
+UNKNOWN = "this version of scikit-learn is not known: every candidate is trained from the start"
 
 Task = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
@@ -37,13 +39,13 @@ def fit_in_chains(search: Any, engine: Engine, X: Any, y: Any, params: dict[str,
     """Run scikit-learn's ``fit`` of a search with the tasks of each evaluation regrouped by `engine`."""
     dispatch: Any = functools.partial(_Chained, engine=engine)
     if not CAN_CHAIN:
-        warn("this version of scikit-learn is not known: every candidate is trained from the start")
+        warn(UNKNOWN)
         dispatch = Parallel
     namespace = {**_FIT.__globals__, "Parallel": dispatch}
     if engine.kept.hands_back:
         namespace["check_cv"] = lambda *args, **kwargs: DrawnOnce(check_cv(*args, **kwargs), engine.kept)
     fit = types.FunctionType(_FIT.__code__, namespace, _FIT.__name__, _FIT.__defaults__, _FIT.__closure__)
-    with active(None):  # chains find their own runs
+    with active(RunStore()):  # chains find their own runs
         fit(search, X, y, **params)
 
 
@@ -56,6 +58,8 @@ class DrawnOnce:
 
     def get_n_splits(self, *args: Any, **kwargs: Any) -> int:
         """Return how many splits there are."""
+        if self._kept.splits is not None:
+            return len(self._kept.splits)
         return int(self._splitter.get_n_splits(*args, **kwargs))
 
     def split(self, *args: Any, **kwargs: Any) -> list[Any]:
@@ -104,6 +108,9 @@ class Engine:
             return send([])
         function, (estimator, X, y), arguments = first
         every = [arguments, *(arguments for _, _, arguments in tasks)]  # the clones are made when they are needed
+        if not arguments.keys() >= READ:
+            warn(UNKNOWN)
+            return send((function, (clone(estimator), X, y), arguments) for arguments in every)
         plan = Plan(estimator, self._continue_on, self.kept)
         chains = plan.chains(every)
         if not plan.has_networks and not self.kept.keeps_scores:
@@ -126,14 +133,28 @@ class Engine:
         plain = getattr(function, "function", function)  # without scikit-learn's wrapper, which the chain has as well
         run = functools.partial(run_chain, function=plain, scores=self.kept.scores, hands_back=self.kept.hands_back)
         outcomes = send(
-            delayed(run)(estimator, X, y, links=chain.links, store=self.kept.store(chain)) for chain in chains
+            delayed(run)(estimator, X, y, links=chain.links, store=self.kept.store_of(chain)) for chain in chains
         )
         for chain, (done, store) in zip(chains, outcomes, strict=True):
             self.kept.take(chain, done, store)
             found.update({link.place: scored for link, scored in zip(chain.links, done, strict=True)})
+        self._say_what_found_nothing(chains, found)
         ordered = [found[place] for place in range(n_tasks)]
         self.scored += ordered
         return [scored.result for scored in ordered]
+
+    def _say_what_found_nothing(self, chains: list[Chain], found: dict[int, Scored]) -> None:
+        """Say so where candidates were to go on from each other and none did."""
+        for chain in chains:
+            done = [found[link.place] for link in chain.links]
+            if not chain.cold and len(done) > 1 and not any(s.failed or s.trained < s.asked for s in done):
+                self._say(
+                    {
+                        "in a chain no fit found the run of the one before, because its data or parameters differ at "
+                        "every fit (a transformer without random_state, a callback that changes), or because networks "
+                        "are fitted in processes of their own"
+                    }
+                )
 
     def _say(self, reasons: set[str]) -> None:
         new = sorted(reasons - self._said)

@@ -10,15 +10,13 @@ from sklearn.base import _fit_context
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 
 from sktorch_continue.estimators.digests import digest
-from sktorch_continue.search.base import WarmStartSearch, earlier_candidates
+from sktorch_continue.search.base import WarmStartSearch, candidates_going_on
 
 Grid = Mapping[str, Any] | list[Mapping[str, Any]]
 
 
 class _AtOnce(WarmStartSearch):
     """A search that evaluates all its candidates at once, and can be given more of them."""
-
-    _more: Grid | None = None  # while it goes on
 
     @_fit_context(prefer_skip_nested_validation=False)
     def continue_fit(self, X: Any, y: Any = None, *, param_grid: Grid | None = None, **params: Any) -> Self:
@@ -33,7 +31,8 @@ class _AtOnce(WarmStartSearch):
         X, y : as in ``fit``
             The same data.
         param_grid : dict or list of dict, optional
-            Candidates to add. By default those that the parameters of the search now ask for.
+            Candidates to add, as a grid. By default those that the parameters of the search now ask for, once they were
+            changed by ``set_params``.
         **params
             As in ``fit``; the same ones.
 
@@ -53,13 +52,8 @@ class _AtOnce(WarmStartSearch):
         sktorch_continue.continue_fit : Trains the best estimator for more epochs instead.
         """
         kept = self._kept_for(X, y, params)
-        if param_grid is not None:
-            ParameterGrid(param_grid)  # refuses what is no grid
-        self._more = param_grid
-        try:
-            self._search(X, y, params, kept)
-        finally:
-            del self._more
+        kept.added = self._wanted() if param_grid is None else ParameterGrid(param_grid)
+        self._search(X, y, params, kept)
         return self
 
     def _wanted(self) -> Iterable[dict[str, Any]]:
@@ -68,18 +62,22 @@ class _AtOnce(WarmStartSearch):
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         """Evaluate all candidates, those of before first."""
-        known = earlier_candidates()
+        known, added = candidates_going_on()
         if not known:
             super()._run_search(evaluate_candidates, **({} if callback_ctx is None else {"callback_ctx": callback_ctx}))
             return
-        new = self._wanted() if self._more is None else ParameterGrid(self._more)
-        candidates = [*known, *_without(new, known)]
+        candidates = [*known, *_without(added, known)]
         self._evaluate(evaluate_candidates, candidates, callback_ctx, "search")
 
 
 def _without(candidates: Iterable[dict[str, Any]], known: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    there = {digest(candidate) for candidate in known} - {None}
-    return (candidate for candidate in candidates if digest(candidate) not in there)
+    there = {_digest(candidate) for candidate in known} - {None}
+    return (candidate for candidate in candidates if _digest(candidate) not in there)
+
+
+def _digest(candidate: dict[str, Any]) -> str | None:
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in candidate.items()}
+    return digest(plain)
 
 
 class WarmStartGridSearchCV(_AtOnce, GridSearchCV):
@@ -99,7 +97,7 @@ class WarmStartGridSearchCV(_AtOnce, GridSearchCV):
         As in scikit-learn.
     continue_on : {"auto"}, str or None, default="auto"
         The parameter along which trainings are continued: ``max_epochs`` of any network inside, by its full name
-        (``"net__max_epochs"``), or None to train every candidate from the start.
+        (``"net__max_epochs"``) or without its prefix, or None to train every candidate from the start.
     checkpoint_dir : path-like, optional
         Folder for scores and runs while the search goes on. The same search, started again after a kill, does nothing
         twice that is there: it needs ``random_state`` of networks and splitter to be integers.

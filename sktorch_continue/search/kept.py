@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +27,29 @@ class Kept:
     models : bool
         Whether they are wanted for good.
 
-    Raises
-    ------
-    CheckpointError
-        If the folder cannot be made.
-
     Attributes
     ----------
     splits : list of (ndarray, ndarray) or None
         Drawn once for all evaluations.
-    data : str or None
-        Digest of what was searched on.
+    searched_on : dict of str to str
+        Digests of what the search was fitted on, by name.
+    asked_with : dict of str to str
+        Digests of parameters of the search that must not change while it goes on.
     candidates : list of dict
         Evaluated so far, in the order of ``cv_results_``.
+    added : iterable of dict
+        To be evaluated beside them.
     """
 
     def __init__(self, directory: Any, *, rungs: bool, models: bool) -> None:
         self.rungs = rungs
         self.models = models
         self.splits: list[Any] | None = None
-        self.data: str | None = None
+        self.searched_on: dict[str, str | None] = {}
+        self.asked_with: dict[str, str | None] = {}
         self.candidates: list[dict[str, Any]] = []
-        self._folder = None if directory is None else _made(Path(os.path.abspath(directory)))
+        self.added: Iterable[dict[str, Any]] = []
+        self._folder = None if directory is None else Path(os.path.abspath(directory))
         self._scores: dict[str, Scored] = {}
         self._stores: dict[str, RunStore] = {}
 
@@ -71,20 +74,34 @@ class Kept:
             return None
         return self._scores.get(key) or (None if self.scores is None else self.scores.read(key))
 
-    def store(self, chain: Chain) -> RunStore:
-        """Return where the fits of a chain find each other."""
+    def store_of(self, chain: Chain) -> RunStore:
+        """Return where the fits of a chain find each other, with the runs that were kept of it."""
+        if chain.unit not in self._stores:
+            store = self._new_store(chain)
+            if not store.keeps:
+                return store
+            self._stores[chain.unit] = store
+        return self._stores[chain.unit]
+
+    def _new_store(self, chain: Chain) -> RunStore:
         if self._folder is not None:
-            return FolderStore(self._folder / "runs" / chain.unit)
-        if chain.cold or (len(chain.links) < 2 and not self.hands_back):
-            return RunStore()
-        return self._stores.pop(chain.unit, None) or MemoryStore()
+            path = self._folder / "runs" / chain.unit
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CheckpointError(f"checkpoint_dir={str(self._folder)!r} cannot be used: {error}") from error
+            return FolderStore(path)
+        return RunStore() if chain.cold or (len(chain.links) < 2 and not self.hands_back) else MemoryStore()
 
     def take(self, chain: Chain, done: list[Scored], store: RunStore | None) -> None:
         """Keep what a chain gave."""
         if self.models:
-            self._scores.update({link.key: s for link, s in zip(chain.links, done, strict=True) if link.key})
-        if store is not None:
+            kept = {link.key: s for link, s in zip(chain.links, done, strict=True) if link.key and not s.failed}
+            self._scores.update(kept)
+        if store is not None and store.keeps:
             self._stores[chain.unit] = store
+        elif not self.hands_back:
+            self._drop({chain.unit} & set(self._stores))
 
     def forget_others(self, chains: list[Chain]) -> None:
         """Drop the runs that none of these chains goes on with: those of candidates that did not survive."""
@@ -95,19 +112,11 @@ class Kept:
         """Drop the runs, unless models are kept; scores in a folder stay."""
         if not self.models:
             self._drop(set(self._stores))
-            if self._folder is not None:
-                shutil.rmtree(self._folder / "runs", ignore_errors=True)
 
     def _drop(self, units: set[str]) -> None:
         for unit in units:
             store = self._stores.pop(unit)
             if isinstance(store, FolderStore):
                 shutil.rmtree(store.path, ignore_errors=True)
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint_dir={str(folder)!r} cannot be made: {error}") from error
-    return folder
+                with suppress(OSError):  # others may have theirs there
+                    store.path.parent.rmdir()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sklearn.base import clone
 
-from sktorch_continue.estimators.digests import digest
-from sktorch_continue.search.budgets import budgets_of, networks, why_cold
+from sktorch_continue.estimators.digests import combine, digest, facts_of_process
+from sktorch_continue.search.budgets import BUDGET, budgets_of, networks, why_cold
 from sktorch_continue.search.chains import Chain, Link
 from sktorch_continue.search.kept import Kept
-from sktorch_continue.versions import versions
+
+Budgets = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,14 @@ class Candidate:
     ----------
     parameters : dict
         Of scikit-learn's.
-    estimator : estimator or None
-        With these parameters; None where it cannot have them, or has no network.
     budgets : tuple of (str, object)
-        Names and values of the parameters that chains continue on.
+        Those that chains may continue on, by name.
     digest : str or None
-        Of everything else; None where it cannot be told.
+        Of everything else, the estimator included; None where it is not asked for, or cannot be told.
     """
 
     parameters: dict[str, Any]
-    estimator: Any = None
-    budgets: tuple[tuple[str, Any], ...] = ()
+    budgets: Budgets = ()
     digest: str | None = None
 
 
@@ -60,13 +57,15 @@ class Plan:
     """
 
     def __init__(self, estimator: Any, continue_on: str | None, kept: Kept) -> None:
-        self.has_networks = False
+        self.has_networks = bool(networks(estimator))
         self.reasons: set[str] = set()
         self._estimator = estimator
         self._continue_on = continue_on
         self._kept = kept
-        self._budgets: set[str] = set()
-        self._may_be_in_base = bool(networks(estimator)) or kept.keeps_scores
+        self._budgets = set(budgets_of(estimator))
+        params = estimator.get_params(deep=True)
+        self._own = {name: params[name] for name in self._budgets}  # models that are kept may go on by these as well
+        self._bases: dict[tuple[str, ...], str | None] = {}
 
     def chains(self, tasks: list[dict[str, Any]]) -> list[Chain]:
         """Group tasks, given by their keyword arguments, by all they share but the budgets.
@@ -86,62 +85,85 @@ class Plan:
             number = arguments["split_progress"][0]
             if number not in splits:
                 splits[number] = digest((arguments["train"], arguments["test"])) if self._kept.keeps_scores else None
-            unit = _sha(candidate.digest or place, number, splits[number], self._kept.data)
+            unit = combine(candidate.digest or place, number, splits[number], self._kept.searched_on)
             key = self._key(unit, candidate, arguments) if self._kept.keeps_scores and candidate.digest else None
             chains.setdefault(unit, Chain(unit)).links.append(Link(place, arguments, candidate.budgets, key))
             firsts.setdefault(unit, candidate)
+        planned = [part for unit, chain in chains.items() for part in self._ordered(chain, firsts[unit])]
         self._check_continue_on()
-        return [part for unit, chain in chains.items() for part in self._ordered(chain, firsts[unit])]
+        return planned
 
     def _candidate(self, parameters: dict[str, Any]) -> Candidate:
-        if not self._may_be_in_base and not any(hasattr(value, "get_params") for value in parameters.values()):
-            return Candidate(parameters)
-        estimator = clone(self._estimator)
-        try:
-            estimator.set_params(**clone(parameters, safe=False))
-            known = budgets_of(estimator)
-        except (AttributeError, TypeError, ValueError):
-            return Candidate(parameters)  # the task itself will say what is wrong
-        self.has_networks = self.has_networks or bool(known)
-        self._budgets.update(known)
-        wanted = {"auto": known, None: []}.get(self._continue_on, [self._continue_on])
-        budgets = tuple((name, parameters[name]) for name in sorted(parameters) if name in wanted and name in known)
-        rest = _digest_of_rest(estimator, budgets)
-        if rest is None:
+        values = {**(self._own if self._kept.models else {}), **parameters}
+        budgets = tuple((name, _plain(values[name])) for name in sorted(values) if self._may_be_budget(name))
+        if not budgets and not self._kept.keeps_scores:
+            return Candidate(parameters)  # shares nothing
+        names = tuple(name for name, _ in budgets)
+        others = digest({name: value for name, value in parameters.items() if name not in names})
+        base = self._base(names)
+        if others is None or base is None:
             self.reasons.add(f"what {parameters} makes of the estimator cannot be compared; give it such as pickles")
-        return Candidate(parameters, estimator, budgets, rest)
+            return Candidate(parameters, budgets)
+        return Candidate(parameters, budgets, combine(base, others))
+
+    def _may_be_budget(self, name: str) -> bool:
+        last = name.split("__")[-1]
+        return last == BUDGET and self._continue_on in ("auto", name, last)
+
+    def _base(self, budgets: tuple[str, ...]) -> str | None:
+        """Return the digest of the estimator but for its budgets."""
+        if budgets not in self._bases:
+            params = self._estimator.get_params(deep=True)
+            rest = clone(self._estimator).set_params(**{name: 1 for name in budgets if name in params})
+            self._bases[budgets] = digest({"": type(rest), **rest.get_params(deep=True)})
+        return self._bases[budgets]
 
     def _check_continue_on(self) -> None:
-        if self._continue_on not in ("auto", None, *self._budgets):
-            raise ValueError(
-                f"continue_on={self._continue_on!r} is the number of epochs of no network in a candidate; 'auto', None "
-                f"or one of {sorted(self._budgets)} was expected"
-            )
+        last = {name.split("__")[-1] for name in self._budgets}
+        if self._continue_on in (None, "auto", *self._budgets, *last):
+            return
+        known = f"one of {sorted(self._budgets)}" if self._budgets else "(no candidate has a network of this package)"
+        raise ValueError(
+            f"continue_on={self._continue_on!r} is the number of epochs of no network in a candidate; 'auto', None or "
+            f"{known} was expected"
+        )
 
     @staticmethod
-    def _key(unit: str, candidate: Candidate, arguments: dict[str, Any]) -> str:
+    def _key(unit: str, candidate: Candidate, arguments: dict[str, Any]) -> str | None:
         scoring = [digest(arguments[name]) for name in ("scorer", "return_train_score", "error_score")]
-        return _sha(unit, repr(candidate.budgets), scoring, versions())
+        return None if None in scoring else combine(unit, candidate.budgets, scoring, facts_of_process())
 
     def _ordered(self, chain: Chain, candidate: Candidate) -> Iterator[Chain]:
         """Yield a chain from its shortest training to its longest, or each of its links where it has to be cold."""
-        if not candidate.budgets or (len({link.budgets for link in chain.links}) < 2 and not self._kept.rungs):
-            yield chain
+        shared = len({repr(link.budgets) for link in chain.links}) > 1 or self._kept.rungs
+        if not candidate.budgets or not shared:
+            cold = not candidate.budgets
+            yield from (self._alone(chain, link) for link in chain.links) if cold else (chain,)
             return
-        reason = why_cold(candidate.estimator, [name for name, _ in candidate.budgets])
+        reason = self._why_cold(candidate)
         if reason is None:
             yield Chain(chain.unit, sorted(chain.links, key=lambda link: link.order))
             return
-        self.reasons.add(reason)
-        for link in chain.links:
-            yield Chain(_sha(chain.unit, repr(link.budgets)), [link], cold=True)
+        self.reasons |= {reason} - {""}
+        yield from (self._alone(chain, link) for link in chain.links)
+
+    @staticmethod
+    def _alone(chain: Chain, link: Link) -> Chain:
+        return Chain(combine(chain.unit, link.budgets, link.place), [link], cold=True)
+
+    def _why_cold(self, candidate: Candidate) -> str | None:
+        """Say why candidates that differ from this one in budgets share no beginning; ``""`` where the task will."""
+        try:
+            estimator = clone(self._estimator).set_params(**clone(candidate.parameters, safe=False))
+            known = budgets_of(estimator)
+            self.has_networks = self.has_networks or bool(known)
+            self._budgets.update(known)
+            if not {name for name, _ in candidate.budgets} <= set(known):
+                return ""  # the budget of something else than a network
+            return why_cold(estimator, known)
+        except Exception:  # parameters that no fit can have
+            return ""
 
 
-def _digest_of_rest(estimator: Any, budgets: tuple[tuple[str, Any], ...]) -> str | None:
-    """Return a digest of an estimator but for its budgets."""
-    rest = clone(estimator).set_params(**{name: 1 for name, _ in budgets})
-    return digest({"": type(rest), **rest.get_params(deep=True)})
-
-
-def _sha(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

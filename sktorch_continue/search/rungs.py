@@ -14,7 +14,7 @@ from sklearn.metrics import get_scorer_names
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktorch_continue.search.base import WarmStartSearch
+from sktorch_continue.search.base import WarmStartSearch, keep_runs
 from sktorch_continue.search.budgets import find_budget
 
 Distributions = Mapping[str, Any] | list[Mapping[str, Any]]
@@ -157,7 +157,9 @@ class RungSearch(WarmStartSearch):
         self, evaluate: Any, candidates: list[dict[str, Any]], rungs: Iterable[Rung], context: Any, **columns: int
     ) -> list[dict[str, Any]]:
         """Evaluate candidates rung by rung; return those that survive the last one."""
+        rungs = list(rungs)
         for rung in rungs:
+            keep_runs(rung is not rungs[-1])
             rows = [{**candidate, self._resource: rung.resources} for candidate in candidates]
             facts = {**columns, "iter": rung.number, "n_resources": rung.resources}
             results = self._evaluate(
@@ -167,13 +169,24 @@ class RungSearch(WarmStartSearch):
                 "rung",
                 more_results={name: [value] * len(rows) for name, value in facts.items()},
             )
-            scores = np.asarray(results[f"mean_test_{self._deciding()}"])[-len(rows) :]
+            scores = np.asarray(results[self._deciding_column(results)])[-len(rows) :]
             candidates = [candidates[place] for place in _best(scores, rung.survivors)]
         return candidates
 
-    def _deciding(self) -> str:
-        """Return the name of the score that decides."""
-        return self.refit if isinstance(self.refit, str) else "score"
+    def _deciding_column(self, results: dict[str, Any]) -> str:
+        """Return the column of the score that decides.
+
+        Raises
+        ------
+        ValueError
+            If there are several, and `refit` names none of them.
+        """
+        columns = [name for name in results if name.startswith("mean_test_")]
+        wanted = "mean_test_score" if "mean_test_score" in columns else f"mean_test_{self.refit}"
+        if wanted not in columns:
+            scores = [name.removeprefix("mean_test_") for name in columns]
+            raise ValueError(f"refit={self.refit!r}; the name of the score that decides was expected, one of {scores}")
+        return wanted
 
     @staticmethod
     def _select_best_index(refit: Any, refit_metric: str, results: dict[str, Any]) -> int:

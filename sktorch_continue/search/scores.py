@@ -6,8 +6,9 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,24 @@ class Scored:
         Epochs.
     seconds : float
         That were saved.
+    failed : bool
+        Whether the fit or a score failed; such a result is found out again.
     """
 
     result: dict[str, Any]
     asked: int
     trained: int
     seconds: float
+    failed: bool = False
 
     @classmethod
-    def of(cls, result: dict[str, Any], legs: Iterable[Leg]) -> Scored:
+    def of(cls, result: dict[str, Any], legs: Iterable[Leg], error_score: Any) -> Scored:
         """Return what a task gave whose fits were `legs`."""
         legs = list(legs)
         saved = math.fsum(leg.seconds_saved for leg in legs)
         whole = {**result, "fit_time": result["fit_time"] + saved}
-        return cls(whole, sum(leg.asked for leg in legs), sum(leg.trained for leg in legs), saved)
+        failed = result["fit_error"] is not None or any(_is_failure(score, error_score) for score in _scores(result))
+        return cls(whole, sum(leg.asked for leg in legs), sum(leg.trained for leg in legs), saved, failed)
 
     def again(self) -> Scored:
         """Return the same as what a task gives that did not have to be done."""
@@ -81,7 +86,7 @@ class ScoreFolder:
 
     def write(self, key: str, scored: Scored) -> None:
         """Write a result; one that cannot be written is told of, and the search goes on."""
-        if scored.result["fit_error"] is not None:
+        if scored.failed:
             return
         document = {"format": FORMAT, "asked": scored.asked, "trained": scored.trained, "seconds": scored.seconds}
         beside = self.path / f".{key}.tmp-{secrets.token_hex(4)}"
@@ -92,7 +97,19 @@ class ScoreFolder:
             flush(beside)
             os.replace(beside, self.path / f"{key}.json")
         except (OSError, TypeError) as error:
+            beside.unlink(missing_ok=True)
             warn(f"the scores of a candidate could not be kept in {self.path}: {error}. The search goes on")
+
+
+def _scores(result: dict[str, Any]) -> Iterator[Any]:
+    for name in ("test_scores", "train_scores"):
+        scores = result.get(name)
+        yield from scores.values() if isinstance(scores, dict) else [scores]
+
+
+def _is_failure(score: Any, error_score: Any) -> bool:
+    """Tell whether a score stands for an error of the scorer; one that happens to be equal is found out again."""
+    return isinstance(score, Real) and (score != score or score == error_score)
 
 
 def _plain(value: Any) -> Any:
