@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sktorch_continue.callbacks import (
     Callback,
     Checkpoint,
+    CSVLogger,
     EarlyStopping,
     EpochScoring,
     Freeze,
     GradientClipping,
+    MLflowLogger,
     PrintLog,
+    TensorBoardLogger,
     Unfreeze,
 )
 from sktorch_continue.display import HistoryDisplay
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MLP",
+    "CSVLogger",
     "Callback",
     "Checkpoint",
     "CheckpointError",
@@ -58,9 +62,11 @@ __all__ = [
     "History",
     "HistoryDisplay",
     "HyperbandSearchCV",
+    "MLflowLogger",
     "NonFiniteLossError",
     "PrintLog",
     "SktorchContinueError",
+    "TensorBoardLogger",
     "TorchClassifier",
     "TorchEstimator",
     "TorchRegressor",

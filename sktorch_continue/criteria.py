@@ -34,6 +34,14 @@ class FunctionLoss(nn.Module):
         return self.function(output, target, **arguments)
 
 
+class NLLLossOfProbabilities(nn.NLLLoss):
+    """``NLLLoss`` of a module that returns probabilities: what skorch's classifier makes of ``NLLLoss``."""
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss; the logarithm is taken of probabilities plus the smallest step above one."""
+        return super().forward(torch.log(input + torch.finfo(input.dtype).eps), target)
+
+
 def build_criterion(part: Part) -> nn.Module:
     """Build a criterion from a class, a factory, an instance (copied) or a loss function of two arguments."""
     factory = part.factory
@@ -163,6 +171,8 @@ class Objective:
         ValueError
             If ``NLLLoss`` would read numbers above zero as log-probabilities.
         """
+        if isinstance(criterion, NLLLossOfProbabilities):
+            return
         if isinstance(criterion, nn.NLLLoss) and bool((output > 1e-6).any()):
             raise ValueError(
                 f"NLLLoss reads log-probabilities, but the module gives {output.max().item():.4g}; end it with "
@@ -172,10 +182,12 @@ class Objective:
     def probabilities(self, output: torch.Tensor, criterion: nn.Module) -> torch.Tensor:
         """Turn outputs into probabilities of shape (n, n_classes or n_labels).
 
-        ``NLLLoss`` reads log-probabilities and ``BCELoss`` probabilities; every other criterion is taken to read
-        logits.
+        ``NLLLoss`` reads log-probabilities, ``NLLLossOfProbabilities`` and ``BCELoss`` probabilities; every other
+        criterion is taken to read logits.
         """
         output = output.reshape(len(output), -1)
+        if isinstance(criterion, NLLLossOfProbabilities):
+            return output
         if self.kind == "index":
             return output.exp() if isinstance(criterion, nn.NLLLoss) else output.softmax(dim=1)
         return output if isinstance(criterion, nn.BCELoss) else output.sigmoid()

@@ -109,14 +109,17 @@ def run_state(estimator: Any) -> dict[str, Any]:
     """Return a copy of everything a fitted estimator's run holds, for :func:`first_difference`.
 
     Records of calls, the call numbers in the history and the count of calls are left out: they say how a run was
-    cut, not where it stands. So are the name of the run, and the folder a :class:`Checkpoint` stores it in.
+    cut, not where it stands. So are the name of the run, the folder a :class:`Checkpoint` stores it in, and what
+    callbacks know that only watch, such as loggers.
     """
     state = copy.deepcopy(estimator._run.state_dict())
     state.pop("specification")
     state.pop("id")
-    for callback in state["callbacks"].values():
-        if callback["class"] == Checkpoint.__qualname__:
-            callback["state"].pop("folder")
+    for name, callback in estimator.callbacks_.items():
+        if callback.only_watches:
+            state["callbacks"].pop(name)
+        elif isinstance(callback, Checkpoint):
+            state["callbacks"][name]["state"].pop("folder")
     for row in state["history"]["rows"]:
         row.pop("call")
     state["history"].pop("calls")

@@ -42,6 +42,10 @@ class Callback:
         before the first step. None, the default, means any.
     runs_last : bool
         Whether its hooks are called after those of the others, wherever it stands in the list: it sees what they did.
+    only_watches : bool
+        Whether it does nothing to the run, such as a logger: its hooks are called after those that may do something.
+    unused_hooks : tuple of str
+        Hooks it overrides and does not need as it is set, so that they cost nothing.
     reads_max_epochs : bool or None
         Whether what it does to the run depends on ``run.max_epochs``, or on where a call begins or ends. A longer
         training then does not begin as a shorter one does, and searches train each from the start. None, the default,
@@ -51,6 +55,8 @@ class Callback:
 
     columns: tuple[str, ...] | None = None
     runs_last: bool = False
+    only_watches: bool = False
+    unused_hooks: tuple[str, ...] = ()
     reads_max_epochs: bool | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -121,7 +127,8 @@ class Callback:
 
 def overrides(callback: Callback, hook: str) -> bool:
     """Tell whether `callback` does anything at `hook`."""
-    return getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
+    overridden = getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
+    return overridden and hook not in callback.unused_hooks
 
 
 def reads_max_epochs(callback: Callback) -> bool:

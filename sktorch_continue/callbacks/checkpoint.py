@@ -132,6 +132,11 @@ class Checkpoint(Callback):
 
     # ---- hooks ----------------------------------------------------------------------------------------------------
 
+    @property
+    def unused_hooks(self) -> tuple[str, ...]:  # type: ignore[override]
+        """That of a step, where neither steps nor seconds are asked for."""
+        return ("on_step_end",) if self.every_n_steps is None and self.every_n_seconds is None else ()
+
     def on_train_begin(self, run: Any) -> None:
         """Find the folder, become its one writer, and refuse one that belongs to another run."""
         if self.keep_best:
@@ -141,8 +146,6 @@ class Checkpoint(Callback):
 
     def on_step_end(self, run: Any) -> None:
         """Write where steps or seconds say so."""
-        if self.every_n_steps is None and self.every_n_seconds is None:
-            return
         seconds = self.every_n_seconds
         due = self.every_n_steps is not None and run.n_steps % self.every_n_steps == 0
         if due or (seconds is not None and self._live.seconds() >= seconds):

@@ -18,6 +18,7 @@ class PrintLog(Callback):
     """
 
     columns = ()
+    only_watches = True
     reads_max_epochs = False
 
     def __init__(self, sink: Callable[[str], Any] = print) -> None:

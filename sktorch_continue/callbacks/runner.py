@@ -14,11 +14,11 @@ class Hooks:
     Parameters
     ----------
     callbacks : iterable of Callback
-        In the order they are to be called; those that run last are called after the others.
+        In the order they are to be called; those that only watch come after the others, then those that run last.
     """
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
-        callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
+        callbacks = sorted(callbacks, key=lambda callback: (callback.runs_last, callback.only_watches))
         self._methods: dict[str, list[Callable[..., None]]] = {
             hook: [getattr(callback, hook) for callback in callbacks if overrides(callback, hook)] for hook in HOOKS
         }
