@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -47,7 +48,8 @@ NET = TorchClassifier(Noisy, max_epochs=2, batch_size=16, lr=0.05, random_state=
 REG = TorchRegressor(Noisy, max_epochs=2, batch_size=16, lr=0.05, random_state=0)
 SMALL = TorchClassifier(Linear, max_epochs=2, batch_size=16, lr=0.05, random_state=0)
 
-TRAINED: list[int] = []  # numbers of the epochs that Counts saw in this process
+# Numbers of the epochs that Counts saw in this process; no list, which would be part of what Counts is.
+TRAINED: deque[int] = deque()
 
 
 class Counts(Callback):

@@ -115,12 +115,16 @@ def fit_with(store: RunStore, estimator: Any, call: Call) -> None:
 
 
 def _find(store: RunStore, key: str, estimator: Any, call: Call) -> Found | None:
-    if not isinstance(call.max_epochs, int | np.integer):
-        return None  # the fit will say so
-    found = store.find(key, estimator, int(call.max_epochs))
+    asked = _epochs_asked(call)
+    found = None if asked is None else store.find(key, estimator, asked)
     if found is not None and not isinstance(estimator.random_state, int | np.integer):
         streams.draw_seed(estimator.random_state)  # as the fit would have: what is drawn next from it is the same
     return found
+
+
+def _epochs_asked(call: Call) -> int | None:
+    """Return the epochs of a call, or None where they are no number: the fit will say so."""
+    return int(call.max_epochs) if isinstance(call.max_epochs, int | np.integer) else None
 
 
 def _draft(estimator: Any, fitted: Any) -> Any:
