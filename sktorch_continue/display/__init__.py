@@ -1,0 +1,5 @@
+"""Pictures in scikit-learn's Display style; matplotlib is imported when one is drawn."""
+
+from sktorch_continue.display.history import HistoryDisplay
+
+__all__ = ["HistoryDisplay"]
