@@ -1,5 +1,6 @@
 """Pictures in scikit-learn's Display style; matplotlib is imported when one is drawn."""
 
 from sktorch_continue.display.history import HistoryDisplay
+from sktorch_continue.display.schedule import ScheduleDisplay
 
-__all__ = ["HistoryDisplay"]
+__all__ = ["HistoryDisplay", "ScheduleDisplay"]

@@ -109,8 +109,8 @@ class HistoryDisplay:
         """
         if not self.history:
             raise ValueError("there is no epoch to draw: the run was cut in its first one, or exported without history")
-        losses = [name for name in ("train_loss", "valid_loss") if name in self.history.columns]
-        panels: dict[str, list[str]] = {"loss": losses, **self._scores(), "lr": ["lr"]}
+        losses: list[str] = [name for name in ("train_loss", "valid_loss") if name in self.history.columns]
+        panels = {"loss": losses, **self._scores(), "lr": ["lr"]}
         if log_loss and any(
             value is not None and value <= 0 for name in panels["loss"] for value in self.history[name]
         ):
