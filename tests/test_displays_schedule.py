@@ -175,6 +175,17 @@ def test_the_run_is_left_alone(interval):
     assert first_difference(run_state(model), run_state(twin)) is None
 
 
+def test_a_rate_in_a_tensor_is_left_alone():
+    """Schedules write into it where it lies, so the display has one of its own."""
+    params = {"optimizer": "Adam", "optimizer__lr": torch.tensor(0.1), "optimizer__capturable": False}
+    model = classifier(**params, optimizer__foreach=False, lr_scheduler="ExponentialLR", lr_scheduler__gamma=0.5)
+    model.fit(X, Y)
+    rate = float(model.optimizer_.param_groups[0]["lr"])
+    ScheduleDisplay.from_estimator(model)
+    assert isinstance(model.optimizer_.param_groups[0]["lr"], torch.Tensor)
+    assert float(model.optimizer_.param_groups[0]["lr"]) == rate
+
+
 def test_an_unfitted_estimator_is_left_alone():
     """It stays unfitted, and no random number is drawn."""
     model, stream = classifier(lr_scheduler="CosineAnnealingLR"), torch.get_rng_state()
