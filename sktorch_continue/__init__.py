@@ -15,7 +15,7 @@ from sktorch_continue.callbacks import (
     PrintLog,
     Unfreeze,
 )
-from sktorch_continue.display import HistoryDisplay, ScheduleDisplay
+from sktorch_continue.display import HistoryDisplay, ScheduleDisplay, SearchDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
 from sktorch_continue.estimators.reuse import hot_start
 from sktorch_continue.exceptions import (
@@ -62,6 +62,7 @@ __all__ = [
     "NonFiniteLossError",
     "PrintLog",
     "ScheduleDisplay",
+    "SearchDisplay",
     "SktorchContinueError",
     "TorchClassifier",
     "TorchEstimator",

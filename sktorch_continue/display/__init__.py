@@ -2,5 +2,6 @@
 
 from sktorch_continue.display.history import HistoryDisplay
 from sktorch_continue.display.schedule import ScheduleDisplay
+from sktorch_continue.display.search import SearchDisplay
 
-__all__ = ["HistoryDisplay", "ScheduleDisplay"]
+__all__ = ["HistoryDisplay", "ScheduleDisplay", "SearchDisplay"]
