@@ -1,5 +1,6 @@
 """HistoryDisplay: the learning curve shows what the history says."""
 
+import subprocess
 import sys
 
 import matplotlib.pyplot as plt
@@ -90,6 +91,17 @@ def test_a_panel_per_score():
     assert line(display.axes_["size"], "train_size").get_ydata().tolist() == [-1.0, -1.0]
     assert line(display.axes_["size"], "valid_size").get_ydata().tolist() == [-2.0, -2.0]
     assert display.axes_["count"].get_ylabel() == "count"
+
+
+def test_a_long_name_is_wrapped():
+    """It does not run into the panel above, and nothing of it is lost."""
+    scoring = EpochScoring("neg_mean_absolute_percentage_error", on="train")
+    model = TorchRegressor(module=Linear, max_epochs=2, callbacks=[scoring], random_state=0).fit(XR, YR)
+    (name,) = (
+        ax.get_ylabel() for key, ax in HistoryDisplay.from_estimator(model).axes_.items() if key.startswith("neg")
+    )
+    assert name.replace("\n", "") == "train_neg_mean_absolute_percentage_error"
+    assert max(len(part) for part in name.split("\n")) <= 24
 
 
 def test_calls_are_marked():
@@ -239,6 +251,12 @@ def test_drawing_is_reading():
     before = model.history_.state_dict()
     HistoryDisplay.from_estimator(model)
     assert first_difference(before, model.history_.state_dict()) is None
+
+
+def test_importing_the_package_imports_no_matplotlib():
+    """It is imported when a picture is drawn."""
+    code = "import sys, sktorch_continue; sktorch_continue.SearchDisplay; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_without_matplotlib(monkeypatch):

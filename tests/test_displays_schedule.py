@@ -286,6 +286,10 @@ def test_a_pipeline_and_axes_of_ones_own():
     figure, ax = plt.subplots()
     display = ScheduleDisplay.from_estimator(pipeline, ax=ax)
     assert (display.figure_, display.ax_) == (figure, ax)
+    ScheduleDisplay.from_estimator(clone(pipeline).fit(X, Y), ax=ax)
+    figure.draw_without_rendering()
+    frame, legend = ax.get_window_extent(), ax.get_legend().get_window_extent()
+    assert frame.x0 <= legend.x0 <= legend.x1 <= frame.x1
     assert ScheduleDisplay.from_estimator(clone(pipeline).fit(X, Y), on_continue="restart").rates.keys() == {"restart"}
 
 

@@ -194,6 +194,15 @@ def test_rungs_of_halving():
     assert display.budget_name == "max_epochs"
 
 
+def test_who_came_further_comes_first():
+    """A candidate that was given up is not the best, whatever its score was."""
+    scores = [[0.9], [0.5], [0.5], [0.8]]
+    display = SearchDisplay([1, 1, 2, 1], scores, chains=[0, 1, 1, 2], labels=list("abc"), rungs=True).plot()
+    assert legend(display) == ["b", "a", "c"]
+    display = SearchDisplay([1, 1, 2, 1], scores, chains=[0, 1, 1, 2], labels=list("abc")).plot()
+    assert legend(display) == ["a", "c", "b"]
+
+
 def test_brackets_of_hyperband():
     """A panel each, with their own rungs, and one star."""
     search = HyperbandSearchCV(NET, {"lr": np.geomspace(1e-4, 1, 20).tolist()}, factor=2, cv=2, random_state=0)

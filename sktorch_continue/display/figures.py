@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from sktorch_continue.estimators import TorchEstimator
 
 FEW_POINTS = 30  # up to so many points of a line get a marker each
 MANY_POINTS = 500  # from so many on a line is thin
+AXIS_LETTERS = 24  # of a line of an axis label
 
 
 def pyplot(caller: str) -> Any:
@@ -74,6 +76,11 @@ def whole_epochs(axis: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def wrapped(name: str) -> str:
+    """Return a name for an axis in lines short enough for the height of a panel."""
+    return textwrap.fill(name.replace("_", "_ "), AXIS_LETTERS).replace("_ ", "_")
 
 
 def above(ax: Any, x: float, text: str) -> Any:

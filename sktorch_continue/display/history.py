@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sktorch_continue.callbacks import EarlyStopping
-from sktorch_continue.display.figures import above, network_of, points, pyplot, whole_epochs
+from sktorch_continue.display.figures import above, network_of, points, pyplot, whole_epochs, wrapped
 from sktorch_continue.history import History
 
 MANY_CALLS = 12
@@ -136,7 +136,7 @@ class HistoryDisplay:
         rate = self.axes_["lr"]
         rate.get_lines()[0].set_drawstyle("steps-mid")  # it changes between two epochs, and at once
         rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-        rate.set(xlabel="epoch", xlim=(0.5, len(self.history) + 0.5), ylim=(0, None))
+        rate.set(xlabel="epoch", xlim=(0.5, len(self.history) + 0.5), ylim=(0, 1.1 * max(self.history["lr"]) or None))
         whole_epochs(rate.xaxis)
         return self
 
@@ -163,7 +163,7 @@ class HistoryDisplay:
         if not any(math.isfinite(value) for line in ax.get_lines() for value in line.get_ydata()):
             ax.text(0.5, 0.5, "no value is finite", transform=ax.transAxes, ha="center", va="center", color="0.3")
             ax.set_yticks([])
-        ax.set_ylabel("learning rate" if label == "lr" else columns[0] if len(columns) == 1 else label)
+        ax.set_ylabel("learning rate" if label == "lr" else wrapped(columns[0] if len(columns) == 1 else label))
         ax.grid(alpha=0.3)
 
     def _values(self, column: str) -> list[float]:

@@ -158,7 +158,8 @@ class ScheduleDisplay:
         ScheduleDisplay
         """
         plt = pyplot("ScheduleDisplay")
-        if ax is None:
+        own = ax is None
+        if own:
             _, ax = plt.subplots(figsize=(8, 3.3), layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         self._draw_past()
@@ -180,7 +181,8 @@ class ScheduleDisplay:
             by = "per step" if self.per_step else "per epoch"
             ax.set_title(f"{self.name}, {by}", loc="right", fontsize="small", color="0.3")
         if len(ax.get_legend_handles_labels()[1]) > 1:
-            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+            outside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+            ax.legend(**outside if own else {"loc": "best"}, frameon=False)
         return self
 
     def _draw_past(self) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sktorch_continue.display.figures import above, pyplot
+from sktorch_continue.display.figures import above, pyplot, wrapped
 from sktorch_continue.specification import label_of
 
 BUDGET = "max_epochs"
@@ -169,7 +169,7 @@ class SearchDisplay:
             for chain in np.unique(self.chains[rows]).tolist():
                 lines[chain] = self._draw_chain(panel, chain, colors.get(chain), band=chain in banded)
             self._dress(panel, rows, number)
-        self.axes_[0].set_ylabel(f"{self.score_name}\n(mean and std of {self.scores.shape[1]} splits)")
+        self.axes_[0].set_ylabel(f"{wrapped(self.score_name)}\n(mean and std of {self.scores.shape[1]} splits)")
         hidden = self._focus(best)
         entries = {chain: lines[chain] for chain in colors}
         labels = [_cut(self.labels[chain], LETTERS) + self._remark(chain, hidden) for chain in entries]
