@@ -5,9 +5,10 @@ PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
 OLDEST := .venv/oldest
+BENCH := .venv/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix kills bench-checkpoints sklearn-pipeline check format clean
+.PHONY: help demo test test-oldest matrix kills bench bench-checkpoints sklearn-pipeline check format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -31,6 +32,9 @@ sklearn-pipeline: $(TEST)/installed ## Run scikit-learn's own tests of Pipeline 
 kills: $(TEST)/installed ## Kill 200 trainings at random moments and restart them (minutes)
 	$(TEST)/bin/python -m pytest -m kills -s
 
+bench: $(BENCH)/installed ## Measure against the peers; a sample: QUICK=1, some: CASES="tiny memory" (long; alone on the machine)
+	$(BENCH)/bin/python benchmarks/run.py $(CASES) $(if $(QUICK),--quick)
+
 bench-checkpoints: $(TEST)/installed ## Measure what checkpoints cost (some minutes; alone on the machine)
 	$(TEST)/bin/python benchmarks/checkpoints.py
 
@@ -52,6 +56,7 @@ clean: ## Remove environments, caches and build outputs
 .venv/%/installed: extras = dev
 .venv/%/installed: pins = constraints.txt
 $(DEMO)/installed: extras = plot,frame
+$(BENCH)/installed: extras = bench
 $(OLDEST)/installed: pins = .venv/oldest.txt
 $(OLDEST)/installed: .venv/oldest.txt
 

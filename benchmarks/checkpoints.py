@@ -10,10 +10,7 @@ import argparse
 import copy
 import os
 import pickle
-import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -25,9 +22,8 @@ from typing import Any
 
 import joblib
 import numpy as np
-import safetensors
-import sklearn
 import torch
+from harness import in_fresh_process, memory, readable, versions
 
 from sktorch_continue import Callback, Checkpoint, TorchClassifier
 from sktorch_continue.checkpoint import read_checkpoint
@@ -64,9 +60,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds on little data; shows only that it works")
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
-    used = [f"Python {platform.python_version()}"]
-    used += [f"{library.__name__} {library.__version__}" for library in (torch, np, sklearn, joblib, safetensors)]
-    print(f"{', '.join(used)}; {torch.get_num_threads()} thread, {os.cpu_count()} cores, seed {SEED}")
+    print(f"{versions()}; {torch.get_num_threads()} thread, {os.cpu_count()} cores, seed {SEED}")
     print(f"Bars: {', '.join(f'{name} {bar}' for name, bar in BARS.items())}. Medians of paired rounds.")
     for part in arguments.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +121,7 @@ def measure_epochs(label: str, base: TorchClassifier, X: np.ndarray, y: np.ndarr
                 rows[name].append(tuple(found))
         shutil.rmtree(place)
     ratios = [[b[k] / a[k] for a, b in zip(rows["without"], rows["with"], strict=True)] for k in range(3)]
-    seconds = " | ".join(milliseconds([row[0] for row in rows[name]]) for name in rows)
+    seconds = " | ".join(readable(median(row[0] for row in rows[name]), "s") for name in rows)
     print(f"| {label} | {' | '.join(map(spread, ratios))} | {seconds} | {rounds} |", flush=True)
 
 
@@ -196,7 +190,9 @@ def measure_files(name: str, fitted: TorchClassifier, folder: Path, rounds: int)
 
     pairs = (("save", "flushed"), ("save", "torch.save"), ("load", "torch.load"), ("from_checkpoint", "new"))
     ratios = " | ".join([*(over(*pair) for pair in pairs), over("read", "torch.load")])
-    shown = " | ".join(milliseconds(seconds[s]) for s in ("save", "flushed", "torch.save", "load", "torch.load"))
+    shown = " | ".join(
+        readable(median(seconds[s]), "s") for s in ("save", "flushed", "torch.save", "load", "torch.load")
+    )
     print(f"| {name} | {ratios} | {shown} | {rounds} |", flush=True)
 
 
@@ -245,27 +241,18 @@ def sizes(folder: Path, *, quick: bool) -> None:
 
 # ---- a mapped file --------------------------------------------------------------------------------------------------
 
-CHILD = """
-import json, sys, time
-import joblib, numpy as np, torch
-import sktorch_continue
 
-def resident():
-    names = ("VmRSS", "VmHWM", "RssAnon")
-    with open("/proc/self/status") as file:
-        lines = dict(line.split(":", 1) for line in file)
-    return {name: int(lines[name].split()[0]) * 1024 for name in names}
-
-torch.set_num_threads(1)
-path, mode = sys.argv[1:]
-joblib.load(path + ".small", mmap_mode=mode or None).predict(np.zeros((2, 50), dtype=np.float32))
-before, begun = resident(), time.perf_counter()
-loaded = joblib.load(path, mmap_mode=mode or None)
-seconds = time.perf_counter() - begun
-loaded.predict(np.zeros((2, 50), dtype=np.float32))
-after = resident()
-print(json.dumps([seconds, after["VmHWM"] - before["VmRSS"], after["RssAnon"] - before["RssAnon"]]))
-"""
+def loaded(path: str, mode: str) -> list[float]:
+    """Return seconds, peak and memory of its own of one load in this process, which has to be a fresh one."""
+    X = np.zeros((2, N_FEATURES), dtype=np.float32)
+    torch.set_num_threads(THREADS)
+    joblib.load(f"{path}.small", mmap_mode=mode or None).predict(X)
+    before, begun = memory(), time.perf_counter()
+    kept = joblib.load(path, mmap_mode=mode or None)
+    seconds = time.perf_counter() - begun
+    kept.predict(X)
+    after = memory()
+    return [seconds, after["VmHWM"] - before["VmRSS"], after["RssAnon"] - before["RssAnon"]]
 
 
 def mapped(folder: Path, *, quick: bool) -> None:
@@ -285,19 +272,11 @@ def mapped(folder: Path, *, quick: bool) -> None:
         plain, maps = [], []
         rounds = 1 if quick else 5
         for _ in range(rounds):
-            plain.append(in_child(path, ""))
-            maps.append(in_child(path, "r"))
+            plain.append(in_fresh_process(loaded, str(path), ""))
+            maps.append(in_fresh_process(loaded, str(path), "r"))
         times, peaks, _ = ([m[i] / p[i] for p, m in zip(plain, maps, strict=True)] for i in range(3))
         own = " | ".join(f"{median(row[2] for row in rows) / 1e6:.0f} MB" for rows in (plain, maps))
         print(f"| {what} | {name} | {spread(times)} | {spread(peaks)} | {own} | {rounds} |", flush=True)
-
-
-def in_child(path: Path, mode: str) -> list[float]:
-    """Return seconds, peak and anonymous memory of one load in a fresh process."""
-    command = [sys.executable, "-c", CHILD, str(path), mode]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: list[float] = [float(value) for value in done.stdout.strip("[]\n").split(",")]
-    return found
 
 
 # ---- shared ---------------------------------------------------------------------------------------------------------
@@ -317,11 +296,6 @@ def trained(hidden: tuple[int, ...]) -> TorchClassifier:
 def spread(values: list[float]) -> str:
     """Return the median, with the smallest and the largest."""
     return f"**{median(values):.2f}** ({min(values):.2f} to {max(values):.2f})"
-
-
-def milliseconds(seconds: list[float]) -> str:
-    """Return the median in milliseconds."""
-    return f"{1000 * median(seconds):.1f} ms"
 
 
 PARTS: dict[str, Callable[..., None]] = {"epochs": epochs, "files": files, "sizes": sizes, "mapped": mapped}

@@ -6,12 +6,11 @@ share of calls that gave a DataDriftWarning.
 """
 
 import argparse
-import platform
 import warnings
 
 import numpy as np
-import sklearn
 import torch
+from harness import versions
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine, make_classification
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -134,8 +133,7 @@ def main():
     parser.add_argument("--small", action="store_true", help="30 rows at each call")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    versions = f"torch {torch.__version__}, NumPy {np.__version__}, scikit-learn {sklearn.__version__}"
-    print(f"Python {platform.python_version()}, {versions}, 1 thread; {arguments.draws} draws")
+    print(f"{versions()}, 1 thread; {arguments.draws} draws")
     show(measure(arguments.draws, arguments.small))
 
 

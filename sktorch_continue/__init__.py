@@ -15,7 +15,6 @@ from sktorch_continue.callbacks import (
     PrintLog,
     Unfreeze,
 )
-from sktorch_continue.display import HistoryDisplay, ScheduleDisplay, SearchDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
 from sktorch_continue.estimators.reuse import hot_start
 from sktorch_continue.exceptions import (
@@ -32,6 +31,7 @@ from sktorch_continue.modules import MLP
 
 if TYPE_CHECKING:
     from sktorch_continue.continuation import continue_fit, is_continuable
+    from sktorch_continue.display import HistoryDisplay, ScheduleDisplay, SearchDisplay
     from sktorch_continue.pipeline import ContinuablePipeline, make_continuable_pipeline
     from sktorch_continue.search import (
         HyperbandSearchCV,
@@ -77,10 +77,13 @@ __all__ = [
     "make_continuable_pipeline",
 ]
 
-# They import scikit-learn's meta-estimators and searches, which a network alone does not need.
+# They import scikit-learn's meta-estimators and searches, or draw, which a network alone does not need.
 _WHEN_ASKED_FOR = {
     "continue_fit": "sktorch_continue.continuation",
     "is_continuable": "sktorch_continue.continuation",
+    "HistoryDisplay": "sktorch_continue.display",
+    "ScheduleDisplay": "sktorch_continue.display",
+    "SearchDisplay": "sktorch_continue.display",
     "ContinuablePipeline": "sktorch_continue.pipeline",
     "make_continuable_pipeline": "sktorch_continue.pipeline",
     "HyperbandSearchCV": "sktorch_continue.search",

@@ -106,9 +106,10 @@ class BatchLoss:
         total = (losses * weight).sum()
         return total if self.sums else total / weight.sum()
 
-    def share(self, loss: float, weight_sum: float) -> float:
-        """Return what the batch adds to the epoch's sum of losses."""
-        return loss if self.sums else loss * weight_sum
+    def share(self, n_rows: int, weight: torch.Tensor | None) -> tuple[Any, Any]:
+        """Return what the batch's loss is multiplied by in the epoch's sum, and the sum of its weights."""
+        total = float(n_rows) if weight is None else weight.sum()
+        return (1.0 if self.sums else total), total
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
-from pathlib import Path
 
 
 class SktorchContinueError(Exception):
@@ -40,9 +38,13 @@ class DataDriftWarning(UserWarning):
     """A network is continued on inputs that are not like those it was trained on."""
 
 
+# Frames that a warning does not point at: what is to be done about it is done by whoever called them.
+_PASSED_OVER = ("sktorch_continue", "sklearn", "joblib")
+
+
 def warn(message: str, category: type[Warning] = ContinuationWarning) -> None:
-    """Give a warning that points at the caller's line, outside this package."""
-    here, level, frame = str(Path(__file__).parent) + os.sep, 1, sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
+    """Give a warning that points at the caller's line, outside this package and those that call it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_OVER:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

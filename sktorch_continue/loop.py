@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from sktorch_continue import interrupts, modules, optimizers, schedules, streams
+from sktorch_continue import interrupts, modules, optimizers, schedules, shortcuts, streams
 from sktorch_continue.callbacks.runner import Hooks, call_each
 from sktorch_continue.criteria import BatchLoss
 from sktorch_continue.data import Dataset
@@ -75,6 +75,7 @@ def train(run: Run, session: Session) -> None:
             raise
         finally:
             _clear_gradients(run)
+            run.module.eval()  # as ``predict`` needs it, and as whoever calls it by hand expects
             run.session = run._row = None
 
 
@@ -89,6 +90,7 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watc
     n = session.n_rows
     order = streams.permutation(run.seed, run.n_epochs, len(session.train)) if session.shuffle else None
     batches = session.train.batches(run.precision, session.batch_size, order, start=begun.rows_done, stop=n)
+    stepper.begin_epoch()
     for inputs, target, weight in batches:
         stepper.step(begun, inputs, target, weight)
         if run.progress.stopped is not None and begun.rows_done < n:
@@ -112,6 +114,8 @@ def close_epoch(
     run: Run, session: Session, hooks: Hooks, watch: Interrupts, begun: BegunEpoch, duration: Callable[[], float]
 ) -> None:
     """Validate, let scores be recorded, step the schedule, append the row, let decisions be taken."""
+    begun.settle()
+    streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
     row: dict[str, Any] = {
         "epoch": run.n_epochs + 1,
         "call": run.progress.n_calls,
@@ -157,15 +161,14 @@ def step_schedule(run: Run) -> None:
 def evaluate(run: Run, dataset: Dataset, batch_size: int) -> float:
     """Return the weighted mean loss of the current weights over the rows of `dataset`."""
     loss_of = BatchLoss(run.criterion, weighted=dataset.weight is not None)
-    streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
     run.criterion.eval()
     total = count = 0.0
-    for inputs, target, weight in dataset.batches(run.precision, dataset.evaluation_rows(batch_size)):
-        output = run.output(run.module, inputs)
-        weight_sum = float(len(target)) if weight is None else float(weight.sum())
-        with torch.no_grad():
-            total += loss_of.share(float(loss_of(output, target, weight)), weight_sum)
-        count += weight_sum
+    with run.evaluating(run.module, torch_alone=run.is_of_torch):
+        for inputs, target, weight in dataset.batches(run.precision, dataset.evaluation_rows(batch_size)):
+            loss = loss_of(modules.call(run.module, inputs), target, weight)
+            factor, weight_sum = loss_of.share(len(target), weight)
+            total += float(loss) * float(factor)
+            count += float(weight_sum)
     return total / count
 
 
@@ -194,15 +197,24 @@ class Stepper:
         self._watch = watch
         self._forward = run.compiled if session.compile else run.module
         self._loss = BatchLoss(run.criterion, weighted=session.train.weight is not None)
-        self._noise = streams.NoiseStream(run.seed, run.device)
+        self._gradients = shortcuts.backward_for(run.device)
+        self._update = shortcuts.update_of(run.optimizer)
         self._check_finite = session.check_finite
+        self._reads_late = run.device.type != "cpu" and not session.check_finite
         self._closure_wanted = optimizers.needs_closure(run.optimizer)
         self._schedule = run.lr_scheduler if run.specification.lr_scheduler_interval == "step" else None
         self._on_begin, self._on_gradients, self._on_end = map(
             hooks.of, ("on_step_begin", "on_gradients", "on_step_end")
         )
+        self._others_act = any((self._on_begin, self._on_gradients, self._on_end))
+        alone = not self._others_act and self._schedule is None and run.is_of_torch
+        self._noise = streams.NoiseStream(run.seed, run.device, torch_alone=alone)
         self._buffers = BufferGuard(run.module)
         self._moved = WeightGuard(run)
+
+    def begin_epoch(self) -> None:
+        """Look again at what callbacks may have changed between epochs."""
+        self._update.refresh()
 
     def step(self, begun: BegunEpoch, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> None:
         """Take one step and count it; on failure the buffers are as they were before it."""
@@ -213,54 +225,60 @@ class Stepper:
         try:
             if self._closure_wanted:
                 self._watch.enter()
-                value = self._step_with_closure(inputs, target, weight)
+                loss = self._step_with_closure(inputs, target, weight)
             else:
-                value = self._backward(inputs, target, weight, check=self._check_finite)
+                loss = self._backward(inputs, target, weight, check=self._check_finite)
+                if self._others_act:
+                    self._update.refresh()
                 self._watch.enter()
                 run.torn = True
-                run.optimizer.step()
+                self._update()
         except BaseException:
             self._buffers.put_back()
             if self._closure_wanted:
                 self._moved.put_back()
             raise
-        weight_sum = float(len(target)) if weight is None else float(weight.sum())
         run.progress.n_steps += 1
         begun.rows_done += len(target)
-        begun.loss_sum += self._loss.share(value, weight_sum)
-        begun.weight_sum += weight_sum
+        share = self._loss.share(len(target), weight)
+        if self._reads_late:
+            begun.add_later(loss, *share)
+        else:
+            begun.add(loss.item(), *share)
         if self._schedule is not None:
             self._schedule.step()
         run.torn = False
-        call_each(self._on_end, run)
+        if self._on_end:
+            call_each(self._on_end, run)
         self._watch.leave()
 
-    def _backward(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, *, check: bool) -> float:
+    def _backward(
+        self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, *, check: bool
+    ) -> torch.Tensor:
         run = self._run
         self._noise.seek(run.progress.n_steps)
         _clear_gradients(run)
         loss = self._loss(modules.call(self._forward, inputs), target, weight)
-        value = loss.item()
-        if check and not math.isfinite(value):
+        if check and not math.isfinite(value := loss.item()):
             raise NonFiniteLossError(self._not_finite(value))
-        loss.backward()
+        self._gradients(loss)
         for hook in self._on_gradients:
             hook(run)
-        return value
+        return loss.detach()
 
-    def _step_with_closure(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> float:
+    def _step_with_closure(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         """Step an optimizer that evaluates the loss several times; every time with the same noise."""
-        values: list[float] = []
+        losses: list[torch.Tensor] = []
         self._moved.keep()
 
         def closure() -> float:
-            values.append(self._backward(inputs, target, weight, check=self._check_finite and not values))
-            return values[-1]
+            losses.append(self._backward(inputs, target, weight, check=self._check_finite and not losses))
+            return losses[-1].item()
 
         self._run.optimizer.step(closure)
         if self._check_finite and not all(bool(torch.isfinite(p).all()) for p in self._run.parameters):
-            raise NonFiniteLossError(self._not_finite(values[-1]))
-        return values[0]
+            raise NonFiniteLossError(self._not_finite(losses[-1].item()))
+        return losses[0]
 
     def _not_finite(self, value: float) -> str:
         run = self._run

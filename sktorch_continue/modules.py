@@ -131,6 +131,16 @@ def has_batch_norm(module: nn.Module) -> bool:
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
+def is_of_torch(module: nn.Module) -> bool:
+    """Tell whether every layer is one of torch's own (or the built-in module) and runs nothing else."""
+    return all(
+        (type(layer) is MLP or type(layer).__module__.startswith("torch.nn.modules."))
+        and "forward" not in vars(layer)
+        and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
+        for layer in module.modules()
+    )
+
+
 def transient_buffers(module: nn.Module) -> dict[str, torch.Tensor]:
     """Return the buffers that ``state_dict`` leaves out."""
     kept = module.state_dict(keep_vars=True)

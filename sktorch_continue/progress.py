@@ -31,6 +31,24 @@ class BegunEpoch:
     duration: float = 0.0
     key: str = ""
 
+    def __post_init__(self) -> None:
+        self._unread: list[tuple[Any, Any, Any]] = []
+
+    def add(self, loss: float, factor: Any, weight_sum: Any) -> None:
+        """Add the loss of a batch, times `factor`, and the sum of its weights."""
+        self.loss_sum += loss * float(factor)
+        self.weight_sum += float(weight_sum)
+
+    def add_later(self, loss: Any, factor: Any, weight_sum: Any) -> None:
+        """Add what is still on its way from a device; nobody waits for it before :meth:`settle`."""
+        self._unread.append((loss, factor, weight_sum))
+
+    def settle(self) -> None:
+        """Wait for what was added later: the sums are then as if it had been added at once."""
+        unread, self._unread = self._unread, []
+        for loss, factor, weight_sum in unread:
+            self.add(float(loss), factor, weight_sum)
+
 
 @dataclass
 class Progress:
@@ -62,6 +80,8 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counters as plain values."""
+        if self.begun is not None:
+            self.begun.settle()
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -18,7 +21,6 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import build_criterion
 from sktorch_continue.data import HeldOut
 from sktorch_continue.data.dataset import Precision
-from sktorch_continue.data.inputs import Batch
 from sktorch_continue.data.memory import Seen
 from sktorch_continue.history import History
 from sktorch_continue.progress import Progress
@@ -107,11 +109,18 @@ class Run:
         return optimizers.trainable(self.module, self.criterion)
 
     @property
+    def is_of_torch(self) -> bool:
+        """Whether a step runs no code but torch's own."""
+        own = modules.is_of_torch(self.module) and modules.is_of_torch(self.criterion)
+        return own and type(self.optimizer).__module__.startswith("torch.optim.")
+
+    @property
     def precision(self) -> Precision:
         """What batches are cast to."""
-        named = "" not in self.facts.row_shapes
-        keeps = named or modules.keeps_integers(self.module)
-        return Precision(modules.float_dtype(self.module), keeps, self.device)
+        return Precision(modules.float_dtype(self.module), functools.cache(self._keeps_integers), self.device)
+
+    def _keeps_integers(self) -> bool:
+        return "" not in self.facts.row_shapes or modules.keeps_integers(self.module)
 
     def to(self, device: torch.device) -> None:
         """Move module, criterion, optimizer state and best weights."""
@@ -238,16 +247,26 @@ class Run:
         """Return the module to predict with: best weights where they are kept, unless the newest are asked for."""
         return self.module if newest or self.best is None else self._best_module
 
-    def output(self, module: nn.Module, inputs: Batch) -> torch.Tensor:
-        """Return the module's output for a batch in evaluation mode, without gradients; every layer keeps its mode."""
-        modes = [(layer, layer.training) for layer in module.modules()]
-        module.eval()
+    @contextmanager
+    def evaluating(self, module: nn.Module, *, torch_alone: bool) -> Iterator[None]:
+        """Have `module` in evaluation mode and without gradients for a while; every layer keeps its mode.
+
+        Parameters
+        ----------
+        module : nn.Module
+            To be called.
+        torch_alone : bool
+            Whether only torch's own code runs. Other code may keep a tensor, which must be usable in training.
+        """
+        training = [layer for layer in module.modules() if layer.training]
+        if training:
+            module.eval()
         try:
-            with torch.no_grad():  # not inference_mode: a tensor the module keeps must be usable in training
-                return modules.call(module, inputs)
+            with torch.inference_mode() if torch_alone else torch.no_grad():
+                yield
         finally:
-            for layer, mode in modes:
-                layer.training = mode
+            for layer in training:
+                layer.training = True
 
     # ---- state ----------------------------------------------------------------------------------------------------
 

@@ -72,17 +72,23 @@ class NoiseStream:
         Seed of the run.
     device : torch.device
         Where the module lives.
+    torch_alone : bool, default=False
+        Whether only torch's own code runs, which never reads Python's and NumPy's streams: these are then left alone,
+        since seeding them takes longer than gathering a batch.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int, device: torch.device, *, torch_alone: bool = False) -> None:
         self._base = derive(seed, NOISE)
         self._generators = _generators(device)
+        self._torch_alone = torch_alone
 
     def seek(self, step: int) -> None:
         """Stand at the start of `step`."""
         position = self._base + step
         for generator in self._generators:
             generator.manual_seed(position)
+        if self._torch_alone:
+            return
         random.seed(position)
         np.random.seed(position % 2**32)
 
@@ -96,7 +102,7 @@ def _generators(device: torch.device) -> list[torch.Generator]:
 
 
 @contextmanager
-def borrowed(device: torch.device, *, wait: bool = True) -> Iterator[None]:
+def borrowed(device: torch.device, *, wait: bool = True, torch_alone: bool = False) -> Iterator[None]:
     """Borrow the process's global random streams and give them back as they were found.
 
     One thread at a time: torch's CPU generator belongs to the process, and two runs drawing from it would
@@ -109,6 +115,8 @@ def borrowed(device: torch.device, *, wait: bool = True) -> Iterator[None]:
     wait : bool, default=True
         Wait for a thread that has the loan. A prediction does not: it goes on without one, since the training may
         be waiting for it (a scorer with threads), and a module in evaluation mode draws nothing as a rule.
+    torch_alone : bool, default=False
+        Whether only torch's own code runs, which never reads Python's and NumPy's streams.
     """
     if not _lock.acquire(blocking=wait):
         yield
@@ -116,13 +124,14 @@ def borrowed(device: torch.device, *, wait: bool = True) -> Iterator[None]:
     try:
         generators = _generators(device)
         torch_states = [generator.get_state() for generator in generators]
-        python_state, numpy_state = random.getstate(), np.random.get_state()
+        others = None if torch_alone else (random.getstate(), np.random.get_state())
         try:
             yield
         finally:
             for generator, state in zip(generators, torch_states, strict=True):
                 generator.set_state(state)
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+            if others is not None:
+                random.setstate(others[0])
+                np.random.set_state(others[1])
     finally:
         _lock.release()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sklearn.metrics import check_scoring
-
 from sktorch_continue.callbacks.base import Callback
 
 
@@ -47,7 +45,7 @@ class EpochScoring(Callback):
 
     def on_train_begin(self, run: Any) -> None:
         """Refuse to score rows that are not there, and a scorer scikit-learn does not know."""
-        check_scoring(run.session.estimator, self.scoring)
+        self._scorer(run)
         if self.on == "valid" and run.session.valid is None:
             raise ValueError(
                 f"EpochScoring(on='valid', column {self.column!r}) needs validation rows: set validation_fraction, "
@@ -57,5 +55,10 @@ class EpochScoring(Callback):
     def on_validation_end(self, run: Any) -> None:
         """Score and record."""
         X, y = run.session.scoring_rows(self.on)
-        estimator = run.session.estimator
-        run.record(self.column, float(check_scoring(estimator, self.scoring)(estimator, X, y)))
+        run.record(self.column, float(self._scorer(run)(run.session.estimator, X, y)))
+
+    def _scorer(self, run: Any) -> Callable[..., float]:
+        from sklearn.metrics import check_scoring  # half of the time the package would take to import
+
+        scorer: Callable[..., float] = check_scoring(run.session.estimator, self.scoring)
+        return scorer

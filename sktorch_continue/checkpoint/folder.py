@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from sktorch_continue.checkpoint.files import flush, found, holds_checkpoint
 from sktorch_continue.checkpoint.reading import read_checkpoint
 from sktorch_continue.exceptions import CheckpointError, CorruptCheckpointError
@@ -42,7 +40,7 @@ class RunFolder:
 
     def __init__(self, path: Any) -> None:
         self.path = Path(path)
-        self._lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)
+        self._lock: Any = None
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, sound or not, the furthest first."""
@@ -57,12 +55,15 @@ class RunFolder:
         CheckpointError
             If another one is writing, or the folder cannot be made or written to.
         """
+        from filelock import FileLock, Timeout  # few runs are stored
+
         if holds_checkpoint(self.path):
             raise CheckpointError(f"{self.path} is a single checkpoint and not the folder of a run; give another path")
         if (self.path / LOCK).is_symlink():
             raise CheckpointError(f"{self.path / LOCK} is a link, which is not written through; remove it")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._lock or FileLock(self.path / LOCK, timeout=0, thread_local=False)
             self._lock.acquire()
         except Timeout:
             raise CheckpointError(
@@ -74,7 +75,8 @@ class RunFolder:
 
     def unlock(self) -> None:
         """Let others write."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def newest_sound(self) -> tuple[Path, dict[str, Any], list[str]] | None:
         """Return the furthest checkpoint that can be read, its contents, and what is wrong with those before it.

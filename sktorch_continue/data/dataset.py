@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from sktorch_continue.data.inputs import Batch, Inputs
+from sktorch_continue.data.inputs import Batch, Inputs, gather
 
-EVALUATION_BYTES = 4 << 20
+EVALUATION_BYTES = 1 << 20  # what a few layers make of it stays in the processor's cache
 
 
 @dataclass
@@ -21,14 +22,15 @@ class Precision:
     ----------
     dtype : torch.dtype
         Floating dtype of the module.
-    keep_integers : bool
-        Whether integer inputs stay integers: the module has an embedding, or inputs are named.
+    keep_integers : callable
+        ``keep_integers() -> bool``, asked where there are any: whether they stay integers, since the module has an
+        embedding, or inputs are named.
     device : torch.device
         Where the module lives.
     """
 
     dtype: torch.dtype
-    keep_integers: bool
+    keep_integers: Callable[[], bool]
     device: torch.device
 
     def __call__(self, tensors: dict[str, torch.Tensor]) -> Batch:
@@ -37,7 +39,7 @@ class Precision:
         return cast.get("", cast)
 
     def _dtype_of(self, tensor: torch.Tensor) -> torch.dtype:
-        if tensor.is_floating_point() or not self.keep_integers:
+        if tensor.is_floating_point() or not self.keep_integers():
             return self.dtype
         return torch.bool if tensor.dtype == torch.bool else torch.int64
 
@@ -93,13 +95,26 @@ class Dataset:
         for first in range(start, stop, batch_size):
             last = min(first + batch_size, stop)
             chosen = slice(first, last) if rows is None else rows[first:last]
-            target = self.target[chosen].to(precision.device, copy=True)
-            weight = None if self.weight is None else self.weight[chosen].to(precision.device, copy=True)
+            target = gather(self.target, chosen).to(precision.device)
+            weight = None if self.weight is None else gather(self.weight, chosen).to(precision.device)
             yield precision(self.inputs.take(chosen)), target, weight
 
     def evaluation_rows(self, batch_size: int) -> int:
-        """Return how many rows to score at once: about 4 MiB of input, at least a training batch."""
+        """Return how many rows to score at once: about 1 MiB of input, at least a training batch."""
         return max(batch_size, EVALUATION_BYTES // self.inputs.row_bytes)
+
+
+def joined(parts: Iterator[torch.Tensor], n_rows: int) -> np.ndarray:
+    """Return the rows of all parts, one after the other, without a second copy of them in memory."""
+    first = next(parts)
+    if len(first) == n_rows:
+        return np.asarray(first.numpy())
+    whole = first.new_empty(n_rows, *first.shape[1:])
+    done = 0
+    for part in itertools.chain([first], parts):
+        whole[done : done + len(part)] = part
+        done += len(part)
+    return np.asarray(whole.numpy())
 
 
 def check_weights(sample_weight: np.ndarray | None) -> np.ndarray | None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
 from sktorch_continue.data.rows import SKETCH, RowIdentities, near
 from sktorch_continue.streams import SPLIT, derive
@@ -74,6 +73,8 @@ class HeldOut:
         ValueError
             If no row would be left on one of the sides.
         """
+        from sklearn.model_selection import train_test_split  # takes long to import, and few runs draw
+
         free = np.flatnonzero(~held)
         _, first, counts = np.unique(rows.hashes[free], return_index=True, return_counts=True)
         distinct = np.sort(free[first])  # the draw depends on the order of rows, as scikit-learn's does

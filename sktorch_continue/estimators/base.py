@@ -12,10 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.optim import Optimizer
 
-from sktorch_continue import streams
+from sktorch_continue import modules, streams
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
+from sktorch_continue.data.dataset import joined
 from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.parameters import make_specification
 from sktorch_continue.estimators.resume import resume
@@ -233,19 +234,24 @@ class TorchEstimator(StoredRun):
 
     # ---- predictions ----------------------------------------------------------------------------------------------
 
-    def _outputs(self, X: Any) -> torch.Tensor:
-        """Return the module's outputs for X, on the CPU; the run is not touched."""
-        check_is_fitted(self)
+    def _predicted(self, X: Any, meaning: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+        """Return what the module's outputs for X mean, found batch by batch; the run is not touched."""
+        if not self.__sklearn_is_fitted__():  # asked first: scikit-learn's check takes as long as a small prediction
+            check_is_fitted(self)
         run = self._run
         inputs = check_inputs(self, X, reset=False)
         shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}
         if shapes != run.facts.row_shapes:
             raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {run.facts.row_shapes}")
         rows = Dataset(inputs, torch.empty(inputs.n_rows, 0), None, None)
-        with streams.borrowed(run.device, wait=False):
-            module = run.predictor(newest=self._newest)
+        module = run.predictor(newest=self._newest)
+        alone = modules.is_of_torch(module)
+        with (
+            streams.borrowed(run.device, wait=False, torch_alone=alone),
+            run.evaluating(module, torch_alone=alone),
+        ):
             batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
-            return torch.cat([run.output(module, batch).cpu() for batch, _, _ in batches])
+            return joined((meaning(modules.call(module, batch)).cpu() for batch, _, _ in batches), inputs.n_rows)
 
     # ---- what scikit-learn asks for -------------------------------------------------------------------------------
 

@@ -214,11 +214,13 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_labels)
             Labels from ``classes_``; for a multilabel target 1 where a label's probability exceeds one half.
         """
-        probabilities = self.predict_proba(X)
-        if self._target.multilabel:
-            return (probabilities > 0.5).astype(int)
-        chosen: np.ndarray = self.classes_[probabilities.argmax(axis=1)]
-        return chosen
+        chosen = self._predicted(X, self._chosen)
+        return chosen if self._target.multilabel else np.asarray(self.classes_[chosen])
+
+    def _chosen(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the most probable classes of a batch, as positions, or the labels that are more than even."""
+        found = self._probabilities(output)
+        return (found > 0.5).long() if self._target.multilabel else found.argmax(dim=1)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities.
@@ -233,12 +235,14 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             In the precision of the module; columns in the order of ``classes_``.
         """
-        outputs = self._outputs(X)
+        return self._predicted(X, self._probabilities)
+
+    def _probabilities(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities of a batch of outputs, a column per class or label."""
         run = self._run
-        found: np.ndarray = run.facts.objective.probabilities(outputs, run.criterion).numpy()
-        if not self._target.multilabel and found.shape[1] == 1:
-            return np.hstack([1 - found, found])
-        return found
+        found = run.facts.objective.probabilities(output, run.criterion)
+        one_column = not self._target.multilabel and found.shape[1] == 1
+        return torch.cat([1 - found, found], dim=1) if one_column else found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

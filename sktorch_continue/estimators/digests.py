@@ -4,58 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import pickle
 from typing import Any
 
-import joblib
-from torch import nn
+import torch
+from joblib.hashing import NumpyHasher
+from torch.nn.parameter import is_lazy
 
 from sktorch_continue.specification import Description, describe, describe_code
 
-LIBRARIES = ("builtins", "torch", "numpy", "scipy", "sklearn", "joblib", "sktorch_continue")
+LIBRARIES = ("builtins", "torch", "numpy", "scipy", "sklearn", "joblib", "pandas", "polars", "sktorch_continue")
 
 
 def digest(value: Any) -> str | None:
-    """Return a digest of the content of a value, or None where its content cannot be told.
+    """Return a digest of the content of a value, or None where it has something in it whose content cannot be told.
 
-    What pickles is hashed by :func:`joblib.hash`. What does not (a lambda, a class in a function) is described, lambdas
-    by their code. A module instance that does not pickle has attributes nobody can compare. Classes of the user count
-    with the code of their methods: after an edit they are others.
+    Arrays, frames, estimators and whatever else pickles are hashed as joblib does it; in addition tensors and modules,
+    lambdas, and classes in functions. Classes and functions of the user count with their code: after an edit they are
+    others.
     """
     try:
-        content: Description = joblib.hash(value)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        if any(isinstance(entry, nn.Module) for entry in _entries(value)):
-            return None
-        content = describe(value)
-    code = {kind.__qualname__: code_of(kind) for kind in map(_coded, _entries(value))}
-    return hashlib.sha256(json.dumps([content, code], sort_keys=True).encode()).hexdigest()
+        return str(_ContentHasher(hash_name="sha1").hash(value))
+    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError):
+        return None
 
 
-def code_of(value: Any) -> Description:
-    """Return the code a function or a class has from its user; of a class that of its methods, by class and name."""
-    if inspect.isfunction(value):
-        return describe_code(value.__code__) if _is_own(value) else None
+class _ContentHasher(NumpyHasher):
+    def save(self, obj: Any) -> None:
+        """Hash what stands for `obj`."""
+        if isinstance(obj, torch.Tensor):
+            obj = _of_tensor(obj)
+        elif inspect.isfunction(obj) and _is_own(obj):
+            obj = ("function", describe(obj), describe_code(obj.__code__))
+        elif inspect.isclass(obj) and _is_own(obj):
+            obj = ("class", f"{obj.__module__}.{obj.__qualname__}", code_of(obj))
+        super().save(obj)
+
+
+def _of_tensor(tensor: torch.Tensor) -> tuple[Any, ...]:
+    facts = ("tensor", str(tensor.dtype), str(tensor.device), tensor.requires_grad)
+    if is_lazy(tensor):
+        return facts
+    content = tensor.detach().cpu().contiguous()
+    return (*facts, list(tensor.shape), content.reshape(-1).view(torch.uint8).numpy())
+
+
+def code_of(kind: type) -> Description:
+    """Return the code of the methods that a class has from its user, by class and name."""
     return {
-        base.__qualname__: {name: code_of(method) for name, method in vars(base).items() if inspect.isfunction(method)}
-        for base in value.__mro__
+        base.__qualname__: {n: describe_code(m.__code__) for n, m in vars(base).items() if inspect.isfunction(m)}
+        for base in kind.__mro__
         if _is_own(base)
     }
 
 
 def _is_own(value: Any) -> bool:
-    return value.__module__.partition(".")[0] not in LIBRARIES
+    return (value.__module__ or "").partition(".")[0] not in LIBRARIES
 
 
-def _entries(value: Any) -> list[Any]:
-    """Return a value, or what is in a list of callbacks, steps or the like."""
-    if isinstance(value, dict):
-        return [entry for inner in value.values() for entry in _entries(inner)]
-    if isinstance(value, list | tuple):
-        return [entry for inner in value for entry in _entries(inner)]
-    return [value]
-
-
-def _coded(value: Any) -> Any:
-    return value if inspect.isclass(value) or inspect.isfunction(value) else type(value)
+def combine(*parts: Any) -> str:
+    """Return one digest of several values that all have one."""
+    return hashlib.sha256("/".join(map(repr, parts)).encode()).hexdigest()

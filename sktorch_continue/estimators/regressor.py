@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import RegressorMixin
 from torch import nn
 
@@ -146,7 +147,7 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In the precision of the module.
         """
-        outputs: np.ndarray = self._outputs(X).numpy()
+        outputs = self._predicted(X, torch.Tensor.detach)
         return outputs.reshape(-1) if self.n_outputs_ == 1 else outputs
 
     def __sklearn_tags__(self) -> Any:

@@ -6,8 +6,6 @@ fits of one key walk the same path, so that the longer one may begin where the s
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from numpy.random import Generator, RandomState
 
 from sktorch_continue import streams
 from sktorch_continue.estimators.call import Call
-from sktorch_continue.estimators.digests import code_of, digest
+from sktorch_continue.estimators.digests import code_of, combine, digest
 from sktorch_continue.estimators.parameters import name_callbacks, schedule_part
 from sktorch_continue.estimators.stores import FolderStore, Leg, RunStore, active, seconds_of
 from sktorch_continue.estimators.verbs import carry_out
@@ -53,7 +51,7 @@ def hot_start(directory: str | os.PathLike[str] | None = None) -> Iterator[None]
 
     See Also
     --------
-    sktorch_continue.WarmStartGridSearchCV : Does the same without hashing data at every fit, in the best order.
+    sktorch_continue.WarmStartGridSearchCV : Does the same in memory, and in the best order.
 
     Notes
     -----
@@ -111,10 +109,11 @@ def run_key(estimator: Any, call: Call) -> str | None:
     params = {name: value for name, value in estimator.get_params(deep=False).items() if name not in WITHOUT_EFFECT}
     if why_no_prefix(estimator) is not None:
         params["max_epochs"] = call.max_epochs
-    data = (call.X, call.y, call.sample_weight, call.X_val, call.y_val, call.sample_weight_val)
-    process = [versions(), torch.get_num_threads(), str(torch.get_default_dtype())]  # these decide bits as well
-    parts = [type(estimator).__qualname__, code_of(type(estimator)), digest(params), digest(data), process]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    data = digest((call.X, call.y, call.sample_weight, call.X_val, call.y_val, call.sample_weight_val))
+    if data is None:
+        return None
+    process = (versions(), torch.get_num_threads(), torch.get_default_dtype())  # these decide bits as well
+    return combine(type(estimator).__qualname__, code_of(type(estimator)), digest(params), data, process)
 
 
 def why_not_the_same(estimator: Any) -> str | None:

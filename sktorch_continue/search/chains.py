@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from sklearn.base import clone
@@ -37,7 +38,7 @@ class Link:
     @property
     def order(self) -> tuple[float, ...]:
         """Where it stands in its chain: shorter trainings first."""
-        values = [float(value) if isinstance(value, int | float) else 0.0 for _, value in self.budgets]
+        values = [float(value) if isinstance(value, Real) else 0.0 for _, value in self.budgets]
         return (sum(values), *values)
 
 

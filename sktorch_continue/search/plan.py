@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import clone
 
-from sktorch_continue.estimators.digests import digest
+from sktorch_continue.estimators.digests import combine, digest
 from sktorch_continue.search.budgets import budgets_of, networks, why_cold
 from sktorch_continue.search.chains import Chain, Link
 from sktorch_continue.search.kept import Kept
@@ -86,7 +84,7 @@ class Plan:
             number = arguments["split_progress"][0]
             if number not in splits:
                 splits[number] = digest((arguments["train"], arguments["test"])) if self._kept.keeps_scores else None
-            unit = _sha(candidate.digest or place, number, splits[number], self._kept.data)
+            unit = combine(candidate.digest or place, number, splits[number], self._kept.data)
             key = self._key(unit, candidate, arguments) if self._kept.keeps_scores and candidate.digest else None
             chains.setdefault(unit, Chain(unit)).links.append(Link(place, arguments, candidate.budgets, key))
             firsts.setdefault(unit, candidate)
@@ -119,9 +117,9 @@ class Plan:
             )
 
     @staticmethod
-    def _key(unit: str, candidate: Candidate, arguments: dict[str, Any]) -> str:
+    def _key(unit: str, candidate: Candidate, arguments: dict[str, Any]) -> str | None:
         scoring = [digest(arguments[name]) for name in ("scorer", "return_train_score", "error_score")]
-        return _sha(unit, repr(candidate.budgets), scoring, versions())
+        return None if None in scoring else combine(unit, candidate.budgets, scoring, versions())
 
     def _ordered(self, chain: Chain, candidate: Candidate) -> Iterator[Chain]:
         """Yield a chain from its shortest training to its longest, or each of its links where it has to be cold."""
@@ -134,14 +132,10 @@ class Plan:
             return
         self.reasons.add(reason)
         for link in chain.links:
-            yield Chain(_sha(chain.unit, repr(link.budgets)), [link], cold=True)
+            yield Chain(combine(chain.unit, link.budgets), [link], cold=True)
 
 
 def _digest_of_rest(estimator: Any, budgets: tuple[tuple[str, Any], ...]) -> str | None:
     """Return a digest of an estimator but for its budgets."""
     rest = clone(estimator).set_params(**{name: 1 for name, _ in budgets})
     return digest({"": type(rest), **rest.get_params(deep=True)})
-
-
-def _sha(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
