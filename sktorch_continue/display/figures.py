@@ -92,5 +92,5 @@ def above(ax: Any, x: float, text: str) -> Any:
         xytext=(3, 4),
         textcoords="offset points",
         fontsize="small",
-        color="0.3",
+        color="0.45",
     )

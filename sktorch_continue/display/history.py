@@ -161,7 +161,7 @@ class HistoryDisplay:
                 star = {"markersize": 12, "markeredgecolor": "black", "clip_on": False}
                 ax.plot([best], [values[best - 1]], "*", label=text, color=color, **star)
         if not any(math.isfinite(value) for line in ax.get_lines() for value in line.get_ydata()):
-            ax.text(0.5, 0.5, "no value is finite", transform=ax.transAxes, ha="center", va="center", color="0.3")
+            ax.text(0.5, 0.5, "no value is finite", transform=ax.transAxes, ha="center", va="center", color="0.45")
             ax.set_yticks([])
         ax.set_ylabel("learning rate" if label == "lr" else wrapped(columns[0] if len(columns) == 1 else label))
         ax.grid(alpha=0.3)

@@ -179,7 +179,7 @@ class ScheduleDisplay:
         ax.grid(alpha=0.3)
         if self.name is not None:
             by = "per step" if self.per_step else "per epoch"
-            ax.set_title(f"{self.name}, {by}", loc="right", fontsize="small", color="0.3")
+            ax.set_title(f"{self.name}, {by}", loc="right", fontsize="small", color="0.45")
         if len(ax.get_legend_handles_labels()[1]) > 1:
             outside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
             ax.legend(**outside if own else {"loc": "best"}, frameon=False)
