@@ -18,7 +18,6 @@ from sktorch_continue.callbacks import (
     TensorBoardLogger,
     Unfreeze,
 )
-from sktorch_continue.display import HistoryDisplay
 from sktorch_continue.estimators import TorchClassifier, TorchEstimator, TorchRegressor
 from sktorch_continue.estimators.reuse import hot_start
 from sktorch_continue.exceptions import (
@@ -36,6 +35,7 @@ from sktorch_continue.versions import __version__ as __version__
 
 if TYPE_CHECKING:
     from sktorch_continue.continuation import continue_fit, is_continuable
+    from sktorch_continue.display import HistoryDisplay, ScheduleDisplay, SearchDisplay
     from sktorch_continue.pipeline import ContinuablePipeline, make_continuable_pipeline
     from sktorch_continue.search import (
         HyperbandSearchCV,
@@ -65,6 +65,8 @@ __all__ = [
     "MLflowLogger",
     "NonFiniteLossError",
     "PrintLog",
+    "ScheduleDisplay",
+    "SearchDisplay",
     "SktorchContinueError",
     "TensorBoardLogger",
     "TorchClassifier",
@@ -80,10 +82,13 @@ __all__ = [
     "make_continuable_pipeline",
 ]
 
-# They import scikit-learn's meta-estimators and searches, which a network alone does not need.
+# They import scikit-learn's meta-estimators and searches, or draw, which a network alone does not need.
 _WHEN_ASKED_FOR = {
     "continue_fit": "sktorch_continue.continuation",
     "is_continuable": "sktorch_continue.continuation",
+    "HistoryDisplay": "sktorch_continue.display",
+    "ScheduleDisplay": "sktorch_continue.display",
+    "SearchDisplay": "sktorch_continue.display",
     "ContinuablePipeline": "sktorch_continue.pipeline",
     "make_continuable_pipeline": "sktorch_continue.pipeline",
     "HyperbandSearchCV": "sktorch_continue.search",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,7 +40,9 @@ def build_optimizer(part: Part, module: nn.Module, criterion: nn.Module) -> Opti
     chosen = any(part.arguments.get(name) for name in IMPLEMENTATIONS)
     if part.accepts("fused") and not chosen and _can_fuse(module, parameters):
         offered["fused"] = True
-    optimizer = part.build("optimizer", parameters, **offered)
+    # torch keeps a rate that is a tensor as it is, and schedules write into it
+    own = {name: value.clone() for name, value in part.arguments.items() if isinstance(value, torch.Tensor)}
+    optimizer = replace(part, arguments={**part.arguments, **own}).build("optimizer", parameters, **offered)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"optimizer={part.label} returned {type(optimizer).__name__}; a torch.optim.Optimizer was expected"

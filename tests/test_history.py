@@ -1,9 +1,8 @@
-"""P7: one row per epoch over all calls, a record of each call, and the picture of both."""
+"""P7: one row per epoch over all calls, and a record of each call."""
 
 import datetime
 import platform
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,12 +11,9 @@ import sklearn
 import torch
 from modules import Linear, Raise, class_data, label, real_data
 from scipy.sparse import csr_matrix
-from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sktorch_continue import Callback, EpochScoring, History, HistoryDisplay, TorchClassifier, TorchRegressor
+from sktorch_continue import Callback, EpochScoring, History, TorchClassifier, TorchRegressor
 from sktorch_continue.testing import Interrupt, first_difference, through_memory, through_pickle
 
 X, Y = class_data()
@@ -313,82 +309,3 @@ def test_history_is_part_of_the_state():
     loaded.continue_fit(X, Y)
     assert (len(model.history_), len(loaded.history_)) == (5, 7)
     assert (len(model.history_.calls), len(loaded.history_.calls)) == (3, 4)
-
-
-# ---- the picture --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
-def scored():
-    """Return a classifier with scores, after two calls."""
-    model = classifier(validation_fraction=0.25, callbacks=[EpochScoring("accuracy")]).fit(X, Y)
-    return model.continue_fit(X, Y, max_epochs=3)
-
-
-def test_display_draws_losses_scores_and_rate():
-    """One panel each, with the numbers of the history."""
-    model = scored()
-    display = HistoryDisplay.from_estimator(model)
-    assert list(display.axes_) == ["loss", "score", "lr"]
-    lines = {line.get_label(): line for line in display.axes_["loss"].get_lines()}
-    assert lines["train_loss"].get_ydata().tolist() == model.history_["train_loss"]
-    assert lines["valid_loss"].get_xdata().tolist() == [1, 2, 3, 4, 5]
-    assert display.axes_["score"].get_lines()[0].get_label() == "valid_accuracy"
-    assert display.axes_["lr"].get_ylabel() == "learning rate"
-    assert display.figure_.axes == list(display.axes_.values())
-
-
-def test_display_marks_calls():
-    """A line in every panel between two calls; at the top the number of each call and, with room, its verb."""
-    model = scored().partial_fit(X, Y)
-    display = HistoryDisplay.from_estimator(model)
-    for ax in display.axes_.values():
-        marks = [line.get_xdata()[0] for line in ax.get_lines() if line.get_linestyle() == "--"]
-        assert marks == [2.5, 5.5]
-    texts = [text.get_text() for text in display.axes_["loss"].texts]
-    assert texts[:2] == ["1: fit", "2: continue_fit"]
-    assert texts[2].startswith("3")
-
-
-def test_display_without_scores_and_with_gaps():
-    """No empty panel; an epoch that lacks a column leaves a gap."""
-    display = HistoryDisplay.from_estimator(three_calls())
-    assert list(display.axes_) == ["loss", "lr"]
-    valid = next(line for line in display.axes_["loss"].get_lines() if line.get_label() == "valid_loss")
-    assert np.isnan(valid.get_ydata()).tolist() == [True, True, False, False, True]
-
-
-def test_display_accepts_a_pipeline():
-    """Whose last step is an estimator of this package."""
-    pipeline = make_pipeline(StandardScaler(), classifier(max_epochs=1)).fit(X, Y)
-    display = HistoryDisplay.from_estimator(pipeline, log_loss=True)
-    assert display.history is pipeline[-1].history_
-    assert display.axes_["loss"].get_yscale() == "log"
-
-
-def test_display_of_what_is_not_fitted():
-    """scikit-learn's own error."""
-    with pytest.raises(NotFittedError):
-        HistoryDisplay.from_estimator(classifier())
-
-
-def test_display_before_the_first_epoch_is_complete():
-    """A run cut in its first epoch has nothing to draw: the error says so."""
-    model = classifier(callbacks=[Interrupt(1)])
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y)
-    with pytest.raises(ValueError, match="no epoch"):
-        HistoryDisplay.from_estimator(model)
-
-
-def test_display_changes_nothing():
-    """Drawing is reading."""
-    model = scored()
-    before = model.history_.state_dict()
-    HistoryDisplay.from_estimator(model)
-    assert first_difference(before, model.history_.state_dict()) is None

@@ -557,3 +557,17 @@ def test_another_schedule_starts_between_passes():
     with pytest.warns(ContinuationWarning, match="ExponentialLR"):
         model.partial_fit(X, Y)
     assert model.partial_fit(X, Y).history_["lr"] == [0.8, 0.4, 0.8, 0.2]
+
+
+def test_a_rate_in_a_tensor_stays_what_was_given():
+    """Schedules write into such a rate; the parameter keeps its value, and the next fit begins with it."""
+    rate = torch.tensor(0.5)
+    params = {
+        "optimizer__lr": rate,
+        "optimizer__foreach": False,
+        "lr_scheduler": "StepLR",
+        "lr_scheduler__step_size": 1,
+    }
+    model = TorchClassifier(module=Linear, max_epochs=3, random_state=0, **params).fit(X, Y)
+    assert float(rate) == 0.5
+    assert model.fit(X, Y).history_[0, "lr"] == 0.5

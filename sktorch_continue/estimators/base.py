@@ -17,6 +17,7 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
 from sktorch_continue.data.dataset import joined
+from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.from_skorch import taken_over
 from sktorch_continue.estimators.parameters import make_specification
 from sktorch_continue.estimators.resume import resume
@@ -350,6 +351,9 @@ class TorchEstimator(StoredRun):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+    def _sk_visual_block_(self) -> Any:
+        return block(self)
 
     def _fitted(self, name: str) -> Run:
         if not self.__sklearn_is_fitted__():

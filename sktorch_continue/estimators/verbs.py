@@ -143,7 +143,7 @@ def prepare(run: Run, session: Session, rows: Rows, specification: Specification
     check_batches(run, session)
     if intent.verb == "partial_fit":
         run.progress.begun = None
-    horizon = _horizon(run, session, specification, intent.epochs)
+    horizon = horizon_of(run, session, specification, intent.epochs)
     if intent.fresh:
         whole = check_epochs(intent.params["max_epochs"], 0) if intent.verb == "partial_fit" else intent.epochs
         if specification.lr_scheduler is not None:
@@ -174,7 +174,8 @@ def _apply_changes(run: Run, rows: Rows, specification: Specification, horizon: 
             try_forward(run, rows, weighted=intent.weighted)
 
 
-def _horizon(run: Run, session: Session, specification: Specification, epochs: int) -> Horizon:
+def horizon_of(run: Run, session: Session, specification: Specification, epochs: int) -> Horizon:
+    """Return how long a schedule is to last that starts with this call, and what is done of its first epoch."""
     if specification.lr_scheduler_interval == "epoch":
         return Horizon(epochs, 1)
     begun = run.progress.begun
