@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from modules import real_data
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR
@@ -20,7 +21,6 @@ from sktorch_continue import TorchRegressor, shortcuts
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.shortcuts import Update, backward_for, update_of
-from tests.modules import real_data
 
 
 def network() -> nn.Sequential:
