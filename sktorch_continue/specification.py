@@ -57,7 +57,7 @@ class Part:
         taken = signature_of(self.factory)
         try:
             if taken:
-                inspect.signature(self.factory).bind(*args, **arguments)
+                _signature(self.factory).bind(*args, **arguments)
         except TypeError as error:
             unknown = [f"{parameter}__{name}" for name in arguments if name not in taken]
             needed = [f"{parameter}__{n}" for n, p in list(taken.items())[len(args) :] if p.default is p.empty]
@@ -159,15 +159,19 @@ def resolve(value: Any, namespace: ModuleType, base: type, parameter: str) -> An
 
 def signature_of(factory: Any) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a callable; empty where Python cannot tell."""
-    signature: Any = _class_signature if inspect.isclass(factory) else inspect.signature
     try:
-        return dict(signature(factory).parameters)
+        return dict(_signature(factory).parameters)
     except (TypeError, ValueError):
         return {}
 
 
+def _signature(factory: Any) -> inspect.Signature:
+    lasting = inspect.isclass(factory) or inspect.isfunction(factory)
+    return _known_signature(factory) if lasting else inspect.signature(factory)
+
+
 @functools.lru_cache(maxsize=128)
-def _class_signature(factory: Hashable) -> inspect.Signature:
+def _known_signature(factory: Hashable) -> inspect.Signature:
     return inspect.signature(factory)  # type: ignore[arg-type]  # a millisecond for some of torch's
 
 
