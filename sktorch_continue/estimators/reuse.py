@@ -24,6 +24,7 @@ from sktorch_continue.estimators.digests import combine, digest, facts_of_proces
 from sktorch_continue.estimators.parameters import name_callbacks, schedule_part
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.estimators.stores import FolderStore, Leg, RunStore, active_for_all, seconds_of
+from sktorch_continue.estimators.tasks import stopped_on_request
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.schedules import Horizon, plan_horizon
 
@@ -92,7 +93,7 @@ def fit_with(store: RunStore, estimator: Any, call: Call) -> None:
     """Carry out a ``fit`` from the furthest run `store` has of the same training, and leave the result there."""
     key = run_key(estimator, call) if store.keeps else None
     if key is not None:
-        call = replace(call, source=_found(store, key, estimator, call), watcher=store.watcher(key))
+        call = replace(call, source=_found(store, key, estimator, call), watchers=store.watchers(key))
     before = 0 if call.source is None else call.source.n_epochs_
     saved = 0.0 if call.source is None else seconds_of(call.source._run)
     replaced = vars(estimator).get("_run")
@@ -106,13 +107,13 @@ def fit_with(store: RunStore, estimator: Any, call: Call) -> None:
         vars(estimator).pop("_store", None)
         done = 0 if vars(estimator).get("_run") is replaced else estimator.n_epochs_ - before
         store.legs.append(Leg(call.max_epochs, done, saved))
-    if key is not None:
+    if key is not None and not stopped_on_request(estimator._run):
         store.keep(key, estimator)
 
 
 def _keep_interrupted(store: RunStore, key: str | None, stands: Any) -> None:
     """Keep a run at its last completed step, so that the training that was asked for can go on from there."""
-    if key is not None and stands is not None and not stands._run.torn:
+    if key is not None and stands is not None and not stands._run.torn and not stopped_on_request(stands._run):
         store.keep(key, stands)
         store.settle()
 

@@ -45,7 +45,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         if on == "valid" and validation is not None:
             return validation.X, validation.y
         mask = held if on == "valid" else ~held
-        return _select(rows.X, mask), _select(rows.y, mask)
+        return select(rows.X, mask), select(rows.y, mask)
 
     trained = _fingerprint(identities, train, rows.weight)
     remember(run, identities, rows.dataset(run, training=True), intent.verb, trained)
@@ -67,7 +67,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
         contents=lambda: contents(draft, description()),
-        watchers=[*([PrintLog()] if params["verbose"] else []), *([call.watcher] if call.watcher else [])],
+        watchers=[*([PrintLog()] if params["verbose"] else []), *call.watchers],
     )
 
 
@@ -105,7 +105,7 @@ def _scoring_view(draft: Any) -> Any:
     return view
 
 
-def _select(values: Any, mask: np.ndarray) -> Any:
+def select(values: Any, mask: np.ndarray) -> Any:
     """Return the rows of a mask in the caller's own form; tensors as arrays, sparse matrices as CSR."""
     if scipy.sparse.issparse(values):
         values = values.tocsr()
@@ -114,5 +114,5 @@ def _select(values: Any, mask: np.ndarray) -> Any:
     if mask.all():
         return values
     if isinstance(values, Mapping):
-        return {name: _select(entry, mask) for name, entry in values.items()}
+        return {name: select(entry, mask) for name, entry in values.items()}
     return _safe_indexing(values, np.flatnonzero(mask))

@@ -7,6 +7,7 @@ no longer has that name, searches run as scikit-learn's do, and say so.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import types
@@ -50,11 +51,18 @@ def fit_in_chains(search: Any, engine: Engine, X: Any, y: Any, params: dict[str,
 
 
 class DrawnOnce:
-    """A splitter that draws its splits once, and then gives the same to every evaluation."""
+    """A splitter that draws its splits once, and then gives the same to every evaluation.
+
+    The search that holds it goes to a worker with every task, for the callbacks there: as a pickle it is the splitter
+    alone, without all that is kept here meanwhile.
+    """
 
     def __init__(self, splitter: Any, kept: Kept) -> None:
         self._splitter = splitter
         self._kept = kept
+
+    def __reduce__(self) -> Any:
+        return copy.copy, (self._splitter,)
 
     def get_n_splits(self, *args: Any, **kwargs: Any) -> int:
         """Return how many splits there are."""
@@ -67,6 +75,14 @@ class DrawnOnce:
         if self._kept.splits is None:
             self._kept.splits = list(self._splitter.split(*args, **kwargs))
         return self._kept.splits
+
+
+def _report(arguments: dict[str, Any]) -> None:
+    """Tell scikit-learn's callbacks of a task that does not have to be done."""
+    context, search = arguments.get("callback_ctx"), arguments.get("caller")
+    if context is not None:
+        context.call_on_fit_task_begin(estimator=search)
+        context.call_on_fit_task_end(estimator=search)
 
 
 class _Chained(Parallel):
@@ -128,6 +144,7 @@ class Engine:
                 known = self.kept.scored(link.key)
                 if known is not None:
                     found[link.place] = known.again()
+                    _report(link.arguments)
             chain.links = [link for link in chain.links if link.place not in found]
         chains = [chain for chain in chains if chain.links]
         plain = getattr(function, "function", function)  # without scikit-learn's wrapper, which the chain has as well
