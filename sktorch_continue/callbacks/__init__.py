@@ -7,6 +7,7 @@ from sktorch_continue.callbacks.epoch_scoring import EpochScoring
 from sktorch_continue.callbacks.freeze import Freeze, Unfreeze
 from sktorch_continue.callbacks.gradient_clipping import GradientClipping
 from sktorch_continue.callbacks.print_log import PrintLog
+from sktorch_continue.callbacks.progress_line import ProgressLine
 
 __all__ = [
     "HOOKS",
@@ -17,5 +18,6 @@ __all__ = [
     "Freeze",
     "GradientClipping",
     "PrintLog",
+    "ProgressLine",
     "Unfreeze",
 ]

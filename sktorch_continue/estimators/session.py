@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 from sklearn.utils import _safe_indexing
 
-from sktorch_continue.callbacks import PrintLog
+from sktorch_continue.callbacks import Callback, PrintLog, ProgressLine
 from sktorch_continue.data import Dataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
 from sktorch_continue.estimators.call import Call, Intent, Rows
@@ -67,8 +67,14 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
         contents=lambda: contents(draft, description()),
-        watchers=[*([PrintLog()] if params["verbose"] else []), *call.watchers],
+        watchers=[*_displays(params["verbose"]), *call.watchers],
     )
+
+
+def _displays(verbose: int) -> list[Callback]:
+    if verbose > 1:
+        return [PrintLog()]
+    return [ProgressLine()] if verbose else []
 
 
 def _held_out(
