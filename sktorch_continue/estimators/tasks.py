@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,15 +22,44 @@ from sktorch_continue.estimators.storage import CALLBACK_ATTRIBUTES
 from sktorch_continue.run import Run
 from sktorch_continue.session import Session
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn before 1.9 has no callbacks
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing."""
-
-
+HAS_CALLBACKS = importlib.util.find_spec("sklearn.callback") is not None
 ON_REQUEST = "a callback of scikit-learn asked for it"
+
+
+class CallbackSupport:
+    """scikit-learn's ``CallbackSupportMixin``, imported when it is used: it brings searches and rich along."""
+
+    if HAS_CALLBACKS:
+
+        def set_callbacks(self, *callbacks: Any) -> Self:
+            """Set callbacks of scikit-learn's kind, which are told of every call that trains and of its epochs.
+
+            Needs scikit-learn 1.9; with an older one there is no such method. They are no parameters: clones share
+            them, and they are no part of the run. The parameter `callbacks` takes callbacks of this package.
+
+            Parameters
+            ----------
+            *callbacks : object
+                Following the protocol :class:`sklearn.callback.FitCallback`; none to take away those that are set.
+
+            Returns
+            -------
+            self
+
+            Raises
+            ------
+            TypeError
+                If one does not follow the protocol.
+            """
+            from sklearn.callback import CallbackSupportMixin
+
+            CallbackSupportMixin.set_callbacks(self, *callbacks)
+            return self
+
+        def _init_callback_context(self, **task: Any) -> Any:
+            from sklearn.callback import CallbackSupportMixin
+
+            return CallbackSupportMixin._init_callback_context(self, **task)
 
 
 def has_callbacks(estimator: Any) -> bool:
@@ -44,6 +74,8 @@ def stopped_on_request(run: Run) -> bool:
 
 def report(estimator: Any, call: Call, carry_out: Callable[[Any, Call], None]) -> None:
     """Carry out a call, and tell the callbacks of scikit-learn of it and of its epochs."""
+    from sklearn.callback import with_callbacks
+
     tasks = Tasks(estimator, call)
 
     @with_callbacks  # takes them down, also after an error
