@@ -12,6 +12,7 @@ import pytest
 from modules import Linear, Noisy, Raise, class_data, real_data, snapshot
 from scipy.stats import loguniform
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,6 +21,7 @@ from test_undisturbed import ForeignDraws, process_state
 from sktorch_continue import (
     Callback,
     Checkpoint,
+    ContinuablePipeline,
     EarlyStopping,
     EpochScoring,
     HyperbandSearchCV,
@@ -28,6 +30,7 @@ from sktorch_continue import (
     WarmStartGridSearchCV,
     WarmStartHalvingSearchCV,
     WarmStartRandomizedSearchCV,
+    continue_fit,
     hot_start,
     make_continuable_pipeline,
 )
@@ -445,6 +448,78 @@ def test_epochs_are_tasks_inside_the_last_step_of_a_pipeline(make):
     assert (task.parent.source_task_name, task.parent.parent.task_name) == ("fit-final-estimator", "fit")
     assert_same_run(pipe[-1], make(StandardScaler(), net()).fit(X, Y)[-1])
     assert pipe[-1]._skl_callbacks == [inner]
+
+
+@pytest.mark.parametrize(
+    ("call", "verb", "names"),
+    [
+        (lambda p: p.continue_fit(X, Y, max_epochs=2), "continue_fit", ["epoch 4", "epoch 5"]),
+        (lambda p: p.continue_fit(X, Y, max_epochs=1, transformers="partial_fit"), "continue_fit", ["epoch 4"]),
+        (lambda p: p.partial_fit(X, Y), "partial_fit", ["epoch 4"]),
+        (lambda p: p.set_params(net__max_epochs=4).resume_fit(X, Y), "resume_fit", ["epoch 4"]),
+    ],
+    ids=["continue_fit", "transformers that learn", "partial_fit", "resume_fit"],
+)
+def test_a_pipeline_that_goes_on_hands_its_callbacks_on(call, verb, names):
+    """The epochs that are added are tasks inside its last step; the network is what it is without."""
+    steps = [("scale", StandardScaler()), ("net", net())]
+    pipe, plain = (ContinuablePipeline(steps=clone_steps(steps)).fit(X, Y) for _ in range(2))
+    recorder = helpers.RecordingAutoPropagatedCallback()
+    call(pipe.set_callbacks(recorder))
+    assert [entry["context"].task_name for entry in epochs(recorder)] == names
+    assert epochs(recorder)[0]["context"].parent.parent.task_name == verb
+    assert (recorder.count_hooks("setup"), recorder.count_hooks("teardown")) == (1, 1)
+    assert recorder.count_hooks("on_fit_task_begin") == recorder.count_hooks("on_fit_task_end") == 2 + len(names)
+    call(plain)
+    assert_same_run(pipe["net"], plain["net"])
+    assert not [name for part in (pipe, pipe["net"]) for name in vars(part) if "ctx" in name]
+    assert not hasattr(pipe["net"], "_skl_callbacks")
+
+
+def clone_steps(steps):
+    """Return steps with copies of their estimators."""
+    return [(name, clone(step)) for name, step in steps]
+
+
+def test_a_pipeline_that_resumes_in_another_process_hands_its_callbacks_on(tmp_path):
+    """Unfitted, it fits its transformers and resumes its last step; all of it is told."""
+    interrupted = make_continuable_pipeline(StandardScaler(), net(callbacks=[Checkpoint(tmp_path), StopAtEpoch()]))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(X, Y)
+    recorder = helpers.RecordingAutoPropagatedCallback()
+    pipe = make_continuable_pipeline(StandardScaler(), net(callbacks=[Checkpoint(tmp_path), StopAtEpoch(9)]))
+    pipe.set_callbacks(recorder).resume_fit(X, Y)
+    assert [entry["context"].task_name for entry in epochs(recorder)] == ["epoch 3"]
+    assert pipe[-1].n_epochs_ == 3
+
+
+class StopAtEpoch(Callback):
+    """Ctrl-C after an epoch."""
+
+    def __init__(self, epoch=2):
+        self.epoch = epoch
+
+    def on_epoch_end(self, run):
+        if run.n_epochs == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_a_search_that_goes_on_hands_its_callbacks_on():
+    """continue_fit of a fitted search tells of the epochs of its best estimator."""
+    recorder = helpers.RecordingAutoPropagatedCallback()
+    search = GridSearchCV(net(), {"lr": [0.01, 0.1]}, cv=2).fit(X, Y).set_callbacks(recorder)
+    continue_fit(search, X, Y, max_epochs=2)
+    assert [entry["context"].task_name for entry in epochs(recorder)] == ["epoch 4", "epoch 5"]
+
+
+def test_members_that_go_on_as_copies_tell_the_same_callbacks():
+    """Not copies of them, whose logs would be gone."""
+    recorder = helpers.RecordingCallback()
+    voting = VotingClassifier([("a", net().set_callbacks(recorder)), ("b", net(lr=0.1))]).fit(X, Y)
+    recorder.record.clear()
+    continue_fit(voting, X, Y, max_epochs=1)
+    assert [entry["context"].task_name for entry in epochs(recorder)] == ["epoch 4"]
+    assert voting.estimators_[0]._skl_callbacks == [recorder]
 
 
 # ---- searches -----------------------------------------------------------------------------------------------------

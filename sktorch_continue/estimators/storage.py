@@ -208,6 +208,13 @@ def sharing_copy(estimator: Any) -> Any:
     return shared
 
 
+def copied(estimator: Any) -> Any:
+    """Return a deep copy of an estimator of any kind, which tells the same callbacks of scikit-learn, not copies."""
+    params = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    told = [c for part in (estimator, *params) for c in getattr(part, "_skl_callbacks", ())]
+    return copy.deepcopy(estimator, {id(callback): callback for callback in told})
+
+
 def become(estimator: Any, draft: Any) -> None:
     """Let an estimator be what its draft is."""
     for name in set(_own(estimator)) - set(vars(draft)):
