@@ -8,7 +8,7 @@ OLDEST := .venv/oldest
 BENCH := .venv/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix kills bench bench-checkpoints sklearn-pipeline check format clean
+.PHONY: help demo test test-oldest matrix kills bench bench-checkpoints sklearn-pipeline sklearn-callbacks check format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,14 @@ matrix: $(TEST)/installed ## Run every optimizer with every schedule (long)
 sklearn-pipeline: $(TEST)/installed ## Run scikit-learn's own tests of Pipeline with ContinuablePipeline in its place
 	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_pipeline --pyargs sklearn.tests.test_pipeline \
 		--override-ini addopts= --override-ini filterwarnings=
+
+sklearn-callbacks: $(TEST)/installed ## Run scikit-learn's own tests of callbacks with a network, a Pipeline and searches of ours
+	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_callback_estimator --pyargs sklearn.callback \
+		-k "not logged_values and not score_after_fit and not monitor_no_callback_support" \
+		--override-ini addopts= --override-ini filterwarnings=
+	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_callback_estimator -p replace_pipeline \
+		-p replace_searches --pyargs sklearn.tests.test_pipeline sklearn.model_selection.tests.test_search \
+		-k "callbacks and not (propagation and search1)" --override-ini addopts= --override-ini filterwarnings=
 
 kills: $(TEST)/installed ## Kill 200 trainings at random moments and restart them (minutes)
 	$(TEST)/bin/python -m pytest -m kills -s

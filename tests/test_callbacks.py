@@ -730,9 +730,9 @@ def test_callbacks_of_the_package_together_continue_exactly():
 # ---- verbose ------------------------------------------------------------------------------------------------------
 
 
-def test_verbose_prints_a_line_per_epoch(capsys):
+def test_verbose_2_prints_a_row_per_epoch(capsys):
     """A call says where it goes from and to; a header, then one line per epoch; a stop says why."""
-    model = classifier(verbose=1, max_epochs=2, validation_fraction=0.25, callbacks=[StopAt(None)]).fit(X, Y)
+    model = classifier(verbose=2, max_epochs=2, validation_fraction=0.25, callbacks=[StopAt(None)]).fit(X, Y)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "call 1: epochs 1 to 2"
     assert lines[1].split() == ["epoch", "n_steps", "lr", "train_loss", "valid_loss", "duration"]
@@ -762,7 +762,7 @@ def test_a_log_can_go_elsewhere():
 
 def test_a_new_column_gets_a_new_header(capsys):
     """Where validation rows come in, the header is printed again in that call."""
-    model = classifier(verbose=1, max_epochs=1).fit(X, Y)
+    model = classifier(verbose=2, max_epochs=1).fit(X, Y)
     model.continue_fit(X, Y, X_val=X[:5], y_val=Y[:5])
     out = capsys.readouterr().out
     assert out.count("train_loss") == 2

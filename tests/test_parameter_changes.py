@@ -120,7 +120,7 @@ def test_verbose_is_used_by_the_next_call(capsys):
     """Nothing is printed by the first call and three lines or more by the second."""
     model = classifier().fit(X, Y)
     assert capsys.readouterr().out == ""
-    model.set_params(verbose=1).continue_fit(X, Y)
+    model.set_params(verbose=2).continue_fit(X, Y)
     assert "epochs 3 to 4" in capsys.readouterr().out
     model.set_params(verbose=0).continue_fit(X, Y)
     assert capsys.readouterr().out == ""

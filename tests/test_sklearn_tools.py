@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -84,3 +85,9 @@ def test_self_training() -> None:
     first, second = (SelfTrainingClassifier(NET, threshold=0.4, max_iter=3).fit(X, partly) for _ in range(2))
     assert first.predict(X).shape == Y.shape
     assert first_difference(first.predict_proba(X), second.predict_proba(X)) is None
+
+
+def test_callbacks_of_scikit_learn_can_be_set_where_it_has_them():
+    """From 1.9 on a network has set_callbacks; before that it has no such method."""
+    has_them = importlib.util.find_spec("sklearn.callback") is not None
+    assert hasattr(TorchClassifier(), "set_callbacks") == has_them

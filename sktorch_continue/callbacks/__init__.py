@@ -10,6 +10,7 @@ from sktorch_continue.callbacks.gradient_clipping import GradientClipping
 from sktorch_continue.callbacks.logger import Logger
 from sktorch_continue.callbacks.mlflow_logger import MLflowLogger
 from sktorch_continue.callbacks.print_log import PrintLog
+from sktorch_continue.callbacks.progress_line import ProgressLine
 from sktorch_continue.callbacks.tensorboard_logger import TensorBoardLogger
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Logger",
     "MLflowLogger",
     "PrintLog",
+    "ProgressLine",
     "TensorBoardLogger",
     "Unfreeze",
 ]

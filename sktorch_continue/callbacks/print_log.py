@@ -1,4 +1,4 @@
-"""One line per epoch, for ``verbose``."""
+"""A row per epoch, for ``verbose=2``."""
 
 from __future__ import annotations
 

@@ -15,11 +15,10 @@ The parameter keeps its value: it says what a call adds, as ``max_epochs`` does.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from sktorch_continue.continuation.job import Job
-from sktorch_continue.estimators.storage import become
+from sktorch_continue.estimators.storage import become, copied
 
 
 def can_go_on(leaf: Any) -> bool:
@@ -45,7 +44,7 @@ def advance_leaf(estimator: Any, job: Job) -> None:
         epochs = {} if job.max_epochs is None else {"max_epochs": job.max_epochs}
         estimator.continue_fit(job.X, job.y, **job.params, **epochs)
         return
-    continued = copy.deepcopy(estimator)
+    continued = copied(estimator)
     budget = budget_of(estimator)
     if hasattr(continued, "partial_fit"):
         continued.partial_fit(job.X, job.y, **job.params)

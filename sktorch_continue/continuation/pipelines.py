@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,10 +15,11 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from sktorch_continue.continuation.handing_on import handing_on
 from sktorch_continue.continuation.job import Job, routing_enabled
 from sktorch_continue.continuation.outputs import ROUNDING, relative_change
 from sktorch_continue.continuation.verbs import advance, check_modes, members
-from sktorch_continue.estimators.storage import become
+from sktorch_continue.estimators.storage import become, copied
 from sktorch_continue.exceptions import DataDriftWarning, warn
 
 COMPARED_ROWS = 256
@@ -47,16 +47,18 @@ def advance_pipeline(pipeline: Pipeline, job: Job) -> None:
     last = pipeline.steps[-1][1]
     params = step_params(pipeline, job, modes)
     if set(modes.values()) <= {"frozen"}:
-        advance(last, last_job(pipeline, job, params))
+        moved = last_job(pipeline, job, params)
+        handing_on(pipeline, last, lambda: advance(last, moved))
         return
     learned = learn(pipeline, job, modes, params)
     changed = _what_changed(pipeline, learned, job, modes, params)
-    continued = copy.deepcopy(last)
+    continued = copied(last)
     with warnings.catch_warnings():
         if changed is not None:
             warn(changed, DataDriftWarning)
             warnings.simplefilter("ignore", DataDriftWarning)  # the network would say it again
-        advance(continued, last_job(learned, job, params))
+        moved = last_job(learned, job, params)
+        handing_on(pipeline, continued, lambda: advance(continued, moved))
     for (_, step), (_, after) in zip(transformers_of(pipeline), transformers_of(learned), strict=True):
         become(step, after)
     become(last, continued)
@@ -185,7 +187,7 @@ def learn(pipeline: Pipeline, job: Job, modes: Mapping[str, str], params: Mappin
         if modes[name] == "refit":
             learned = clone(step).fit(X, job.y, **params[name]["fit"])
         elif modes[name] == "partial_fit":
-            learned = copy.deepcopy(step).partial_fit(X, job.y, **params[name]["partial_fit"])
+            learned = copied(step).partial_fit(X, job.y, **params[name]["partial_fit"])
         X = learned.transform(X, **params[name]["transform"])
         steps.append((name, learned))
     return Pipeline([*steps, pipeline.steps[-1]], transform_input=pipeline.transform_input)
@@ -221,7 +223,8 @@ def partial_fit(
     params = step_params(pipeline, Job(X, y, fit_params), modes)
     learned = learn(pipeline, Job(X, y, fit_params), modes, params)
     job = last_job(learned, Job(X, y, fit_params), params)
-    pipeline.steps[-1][1].partial_fit(job.X, job.y, **job.params)
+    last = pipeline.steps[-1][1]
+    handing_on(pipeline, last, lambda: last.partial_fit(job.X, job.y, **job.params), "partial_fit")
     for (_, step), (_, after) in zip(transformers_of(pipeline), transformers_of(learned), strict=True):
         become(step, after)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from sktorch_continue.continuation.handing_on import handing_on
 from sktorch_continue.continuation.job import Job
 from sktorch_continue.continuation.pipelines import is_fitted, last_job, step_params, transformers_of
 from sktorch_continue.continuation.verbs import members
+from sktorch_continue.estimators.tasks import CallbackSupport
 from sktorch_continue.exceptions import OtherDataError
 
 
-class Resuming(BaseEstimator):
+class Resuming(CallbackSupport, BaseEstimator):
     """A last step whose ``fit`` is ``resume_fit``, so that a pipeline's own ``fit`` brings the data to it.
 
     Parameters
@@ -32,7 +35,8 @@ class Resuming(BaseEstimator):
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Resuming:
         """Resume."""
-        self.estimator.resume_fit(X, y, path=self.path, **fit_params)
+        resume = functools.partial(self.estimator.resume_fit, X, y, path=self.path, **fit_params)
+        handing_on(self, self.estimator, resume, "resume_fit")
         return self
 
     def get_metadata_routing(self) -> Any:
@@ -50,7 +54,8 @@ def resume_fitted(pipeline: Pipeline, X: Any, y: Any, path: Any, fit_params: Map
     """Resume the last step behind the transformers as they are."""
     job = Job(X, y, fit_params)
     moved = last_job(pipeline, job, step_params(pipeline, job, {}))
-    pipeline.steps[-1][1].resume_fit(moved.X, moved.y, path=path, **moved.params)
+    last = pipeline.steps[-1][1]
+    handing_on(pipeline, last, lambda: last.resume_fit(moved.X, moved.y, path=path, **moved.params), "resume_fit")
 
 
 def resume_unfitted(pipeline: Pipeline, X: Any, y: Any, path: Any, fit_params: Mapping[str, Any]) -> None:

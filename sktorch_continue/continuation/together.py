@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sktorch_continue.continuation.job import Job
 from sktorch_continue.continuation.parameters import follow
 from sktorch_continue.continuation.verbs import advance, is_continuable
-from sktorch_continue.estimators.storage import become
+from sktorch_continue.estimators.storage import become, copied
 from sktorch_continue.exceptions import warn
 
 
@@ -69,7 +68,7 @@ def continued_copies(
 
 
 def _continued_copy(owner: str, name: str, member: Any, prototype: Any, job: Job) -> Any:
-    continued = copy.deepcopy(member)
+    continued = copied(member)
     try:
         follow(continued, prototype)
         advance(continued, job)

@@ -10,6 +10,7 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.model_selection._search import BaseSearchCV  # halving searches are public only after an import
 from sklearn.utils.validation import check_array
 
+from sktorch_continue.continuation.handing_on import handing_on
 from sktorch_continue.continuation.job import Job
 from sktorch_continue.continuation.parameters import advance_following
 from sktorch_continue.continuation.verbs import advance, members
@@ -40,7 +41,8 @@ def members_of_search(search: Any) -> dict[str, Any]:
 @advance.register(BaseSearchCV)
 def advance_search(search: Any, job: Job) -> None:
     """Continue the best estimator; what the search found out about the candidates stays."""
-    advance_following(search.best_estimator_, search.estimator, job.for_shared(search), fixed=search.best_params_)
+    best, shared = search.best_estimator_, job.for_shared(search)
+    handing_on(search, best, lambda: advance_following(best, search.estimator, shared, fixed=search.best_params_))
 
 
 @members.register(TransformedTargetRegressor)

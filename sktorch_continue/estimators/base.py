@@ -24,6 +24,7 @@ from sktorch_continue.estimators.resume import resume
 from sktorch_continue.estimators.reuse import fit_with
 from sktorch_continue.estimators.storage import StoredRun
 from sktorch_continue.estimators.stores import store_for
+from sktorch_continue.estimators.tasks import CallbackSupport
 from sktorch_continue.estimators.verbs import Call, carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.history import History
@@ -31,7 +32,7 @@ from sktorch_continue.run import Run
 from sktorch_continue.specification import Specification
 
 
-class TorchEstimator(StoredRun):
+class TorchEstimator(CallbackSupport, StoredRun):
     """What :class:`TorchClassifier` and :class:`TorchRegressor` share; see there for the parameters.
 
     A subclass of either may add parameters of its own in ``__init__`` (and pass the rest on), or override

@@ -78,8 +78,8 @@ class Call:
         For the first ``partial_fit`` of a classifier.
     source : object or None
         The estimator with the run to go on with, where it is not the one that is called.
-    watcher : Callback or None
-        Watches, and stores, the run of this call without being part of it.
+    watchers : tuple of Callback
+        Watch, or store, the run of this call without being part of it.
     pinned : dict of str to str
         Folders of the run's Checkpoint callbacks, by name, that were asked for already.
     """
@@ -94,7 +94,7 @@ class Call:
     sample_weight_val: Any = None
     classes: Any = None
     source: Any = None
-    watcher: Callback | None = None
+    watchers: tuple[Callback, ...] = ()
     pinned: dict[str, str] = field(default_factory=dict)
 
 

@@ -73,7 +73,8 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     callbacks : list of Callback or of (name, Callback), optional
         Prototypes, never changed; the run's own copies are in ``callbacks_``.
     verbose : int, default=0
-        Print a row per epoch where positive.
+        1 shows how far a call is: a line that moves in a terminal and a notebook (by tqdm, where it is installed),
+        plain lines elsewhere. 2 prints a row per epoch.
     compile : bool, default=False
         Send training steps through ``torch.compile``.
 

@@ -62,7 +62,7 @@ def resume(estimator: Any, call: Call, path: Any) -> None:
         folder = os.path.abspath(path)
         stored = _furthest(_newest([folder]), _newest(other for other in folders.values() if other != folder))
         if not folders and (stored is None or stored.path != Path(folder)):
-            call.watcher = Checkpoint(folder)
+            call.watchers = (Checkpoint(folder),)
     else:
         stored = _newest(folders.values())
     if stored is not None and not _memory_is_as_far(estimator, stored):

@@ -25,6 +25,7 @@ from sktorch_continue.estimators.digests import combine, digest, facts_of_proces
 from sktorch_continue.estimators.parameters import name_callbacks, schedule_part
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.estimators.stores import FolderStore, Found, Leg, RunStore, active_for_all
+from sktorch_continue.estimators.tasks import stopped_on_request
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.schedules import Horizon, plan_horizon
 
@@ -93,24 +94,22 @@ def fit_with(store: RunStore, estimator: Any, call: Call) -> None:
     key = run_key(estimator, call) if store.keeps else None
     found = None if key is None else _find(store, key, estimator, call)
     if key is not None:
-        call = replace(call, source=found and _draft(estimator, found.fitted), watcher=store.watcher(key))
+        call = replace(call, source=found and _draft(estimator, found.fitted), watchers=store.watchers(key))
     before, saved = (0, 0.0) if found is None else (call.source.n_epochs_, found.seconds)
     replaced, started = vars(estimator).get("_run"), time.perf_counter()
     try:
         carry_out(estimator, call)
     except (KeyboardInterrupt, SystemExit):
         stands = call.source if vars(estimator).get("_run") is replaced else estimator
-        if key is not None and stands is not None and not stands._run.torn:  # at its last completed step
-            store.keep(key, stands, saved)
+        if key is not None and stands is not None and not (stands._run.torn or stopped_on_request(stands._run)):
+            store.keep(key, stands, saved)  # at its last completed step
             store.settle()
         raise
     finally:
         vars(estimator).pop("_store", None)
         done = 0 if vars(estimator).get("_run") is replaced else estimator.n_epochs_ - before
-        store.legs.append(
-            Leg(int(call.max_epochs) if isinstance(call.max_epochs, int | np.integer) else 0, done, saved)
-        )
-    if key is not None:
+        store.legs.append(Leg(_epochs_asked(call) or 0, done, saved))
+    if key is not None and not stopped_on_request(estimator._run):
         store.keep(key, estimator, saved + time.perf_counter() - started)
 
 

@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 from sklearn.utils import _safe_indexing
 
-from sktorch_continue.callbacks import PrintLog
+from sktorch_continue.callbacks import Callback, PrintLog, ProgressLine
 from sktorch_continue.data import Dataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
 from sktorch_continue.estimators.call import Call, Intent, Rows
@@ -45,7 +45,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         if on == "valid" and validation is not None:
             return validation.X, validation.y
         mask = held if on == "valid" else ~held
-        return _select(rows.X, mask), _select(rows.y, mask)
+        return select(rows.X, mask), select(rows.y, mask)
 
     trained = _fingerprint(identities, train, rows.weight)
     remember(run, identities, rows.dataset(run, training=True), intent.verb, trained)
@@ -67,8 +67,14 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         estimator=_scoring_view(draft),
         scoring_rows=scoring_rows,
         contents=lambda: contents(draft, description()),
-        watchers=[*([PrintLog()] if params["verbose"] else []), *([call.watcher] if call.watcher else [])],
+        watchers=[*_displays(params["verbose"]), *call.watchers],
     )
+
+
+def _displays(verbose: int) -> list[Callback]:
+    if verbose > 1:
+        return [PrintLog()]
+    return [ProgressLine()] if verbose else []
 
 
 def _held_out(
@@ -105,7 +111,7 @@ def _scoring_view(draft: Any) -> Any:
     return view
 
 
-def _select(values: Any, mask: np.ndarray) -> Any:
+def select(values: Any, mask: np.ndarray) -> Any:
     """Return the rows of a mask in the caller's own form; tensors as arrays, sparse matrices as CSR."""
     if scipy.sparse.issparse(values):
         values = values.tocsr()
@@ -114,5 +120,5 @@ def _select(values: Any, mask: np.ndarray) -> Any:
     if mask.all():
         return values
     if isinstance(values, Mapping):
-        return {name: _select(entry, mask) for name, entry in values.items()}
+        return {name: select(entry, mask) for name, entry in values.items()}
     return _safe_indexing(values, np.flatnonzero(mask))

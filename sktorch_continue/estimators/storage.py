@@ -23,6 +23,10 @@ from sktorch_continue.history import History
 from sktorch_continue.run import Run
 from sktorch_continue.session import Facts
 
+# What scikit-learn's callbacks leave at an estimator while it is called: it belongs to this object, no draft has it.
+DURING_A_CALL = frozenset({"_parent_callback_ctx", "_callback_fit_ctx", "_skl_callbacks_to_teardown"})
+CALLBACK_ATTRIBUTES = DURING_A_CALL | {"_skl_callbacks"}
+
 
 class StoredRun(DoubleUnderscoreParameters):
     """Carries the run through pickle and checkpoints as its state dictionary, and builds it again from there."""
@@ -32,7 +36,7 @@ class StoredRun(DoubleUnderscoreParameters):
     # ---- pickle and joblib ----------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        attributes: dict[str, Any] = dict(super().__getstate__())
+        attributes: dict[str, Any] = {n: v for n, v in super().__getstate__().items() if n not in DURING_A_CALL}
         run: Run | None = attributes.get("_run")
         store = attributes.get("_store")
         if store is not None and (run is not None or not (store.travels and store.is_open)):
@@ -200,15 +204,27 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
 def sharing_copy(estimator: Any) -> Any:
     """Return another estimator with the same parameters and the same run; ``copy.copy`` would build the run anew."""
     shared = object.__new__(type(estimator))
-    vars(shared).update(vars(estimator))
+    vars(shared).update(_own(estimator))
     return shared
+
+
+def copied(estimator: Any) -> Any:
+    """Return a deep copy of an estimator of any kind, which tells the same callbacks of scikit-learn, not copies."""
+    params = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    told = [c for part in (estimator, *params) for c in getattr(part, "_skl_callbacks", ())]
+    return copy.deepcopy(estimator, {id(callback): callback for callback in told})
 
 
 def become(estimator: Any, draft: Any) -> None:
     """Let an estimator be what its draft is."""
-    for name in set(vars(estimator)) - set(vars(draft)):
+    for name in set(_own(estimator)) - set(vars(draft)):
         delattr(estimator, name)
-    vars(estimator).update(vars(draft))
+    vars(estimator).update(_own(draft))
+
+
+def _own(estimator: Any) -> dict[str, Any]:
+    """Return the attributes of an estimator but those of scikit-learn's callbacks."""
+    return {name: value for name, value in vars(estimator).items() if name not in CALLBACK_ATTRIBUTES}
 
 
 def _available(name: str) -> torch.device:

@@ -23,6 +23,7 @@ from sktorch_continue.checkpoint import RunFolder, read_checkpoint, write_checkp
 from sktorch_continue.checkpoint.folder import position
 from sktorch_continue.estimators.portable import check_stored, restored
 from sktorch_continue.estimators.storage import sharing_copy
+from sktorch_continue.estimators.tasks import stopped_on_request
 from sktorch_continue.estimators.trust import Trust
 from sktorch_continue.exceptions import CheckpointError, ContinuationError, warn
 
@@ -82,9 +83,9 @@ class RunStore:
     def settle(self) -> None:
         """Let what was kept since the last time be found: its candidate has been scored."""
 
-    def watcher(self, key: str) -> Callback | None:
+    def watchers(self, key: str) -> tuple[Callback, ...]:
         """Return what stores the run of a key while it trains."""
-        return None
+        return ()
 
 
 class MemoryStore(RunStore):
@@ -168,9 +169,9 @@ class FolderStore(RunStore):
                     warn(f"{error}. It is passed over, and its epochs are trained again")
         return None
 
-    def watcher(self, key: str) -> Callback:
+    def watchers(self, key: str) -> tuple[Callback, ...]:
         """Return a callback that writes the run at the end, and about once a second before."""
-        return _Keeper(self.path / key)
+        return (_Keeper(self.path / key),)
 
 
 class _Keeper(Callback):
@@ -190,6 +191,8 @@ class _Keeper(Callback):
         self._write(run)  # again where the last epoch was written: others may have changed the run since
 
     def _write(self, run: Any) -> None:
+        if stopped_on_request(run):
+            return
         folder, place = RunFolder(self._path), (run.n_steps, run.n_epochs)
         furthest = max((position(other)[:2] for other in folder.checkpoints()), default=(0, 0))
         if furthest >= place and place != self._place:

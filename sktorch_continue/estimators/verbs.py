@@ -12,6 +12,7 @@ from sktorch_continue.estimators.parameters import check_device, check_epochs, c
 from sktorch_continue.estimators.session import open_session
 from sktorch_continue.estimators.start import check_batches, new_run, try_forward
 from sktorch_continue.estimators.storage import become, sharing_copy
+from sktorch_continue.estimators.tasks import has_callbacks, report
 from sktorch_continue.exceptions import ContinuationError, OtherDataError, warn
 from sktorch_continue.guards import bookmark
 from sktorch_continue.run import Run
@@ -22,9 +23,17 @@ from sktorch_continue.versions import versions
 
 
 def carry_out(estimator: Any, call: Call) -> None:
-    """Train `estimator` as `call` asks.
+    """Train `estimator` as `call` asks; callbacks of scikit-learn are told of it where there are any."""
+    if has_callbacks(estimator):
+        report(estimator, call, train_draft)
+    else:
+        train_draft(estimator, call)
 
-    The work is done on a draft. It becomes the estimator once a step is completed; when none could be, a new run
+
+def train_draft(estimator: Any, call: Call) -> None:
+    """Train a draft of `estimator`.
+
+    It becomes the estimator once a step is completed; when none could be, a new run
     is forgotten and a run that goes on is put back to where it was.
     """
     draft = call.source or sharing_copy(estimator)

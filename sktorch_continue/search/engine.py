@@ -48,6 +48,14 @@ def fit_in_chains(search: Any, engine: Engine, X: Any, y: Any, params: dict[str,
         fit(search, X, y, **params)
 
 
+def _report(arguments: dict[str, Any]) -> None:
+    """Tell scikit-learn's callbacks of a task that does not have to be done."""
+    context, search = arguments.get("callback_ctx"), arguments.get("caller")
+    if context is not None:
+        context.call_on_fit_task_begin(estimator=search)
+        context.call_on_fit_task_end(estimator=search)
+
+
 class _Chained(Parallel):
     def __init__(self, *args: Any, engine: Engine, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -111,6 +119,7 @@ class Engine:
                 known = self.kept.scored(link.key)
                 if known is not None:
                     found[link.place] = known.again()
+                    _report(link.arguments)
             chain.links = [link for link in chain.links if link.place not in found]
         chains = [chain for chain in chains if chain.links]
         plain = getattr(function, "function", function)  # without scikit-learn's wrapper, which the chain has as well

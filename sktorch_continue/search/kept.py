@@ -15,7 +15,7 @@ from sktorch_continue.estimators.stores import FolderStore, MemoryStore, RunStor
 from sktorch_continue.exceptions import CheckpointError
 from sktorch_continue.search.chains import Chain
 from sktorch_continue.search.scores import Scored, ScoreFolder
-from sktorch_continue.search.splits import DrawnOnce
+from sktorch_continue.search.splits import DrawnOnce, Splits
 
 
 class Kept:
@@ -45,7 +45,7 @@ class Kept:
     def __init__(self, directory: Any, *, rungs: bool, models: bool) -> None:
         self.rungs = rungs
         self.models = models
-        self._splitter: DrawnOnce | None = None
+        self._splits = Splits()
         self.searched_on: dict[str, str | None] = {}
         self.asked_with: dict[str, str | None] = {}
         self.candidates: list[dict[str, Any]] = []
@@ -56,9 +56,7 @@ class Kept:
 
     def drawn_once(self, cv: Any = 5, y: Any = None, *, classifier: bool = False, **more: Any) -> DrawnOnce:
         """Return what scikit-learn's ``check_cv`` does, but with splits that are drawn once in the life of a search."""
-        if self._splitter is None:
-            self._splitter = DrawnOnce(check_cv(cv, y, classifier=classifier, **more))
-        return self._splitter
+        return DrawnOnce(check_cv(cv, y, classifier=classifier, **more), self._splits)
 
     @property
     def scores(self) -> ScoreFolder | None:
