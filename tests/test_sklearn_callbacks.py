@@ -629,7 +629,7 @@ def test_models_that_a_search_keeps_hold_no_callback():
     recorder = helpers.RecordingAutoPropagatedCallback()
     search = WarmStartGridSearchCV(net(), {"max_epochs": [1, 2]}, cv=2, keep_models=True, refit=False)
     search.set_callbacks(recorder).fit(X, Y)
-    kept = [fitted for store in search._kept._stores.values() for fitted in store._fitted.values()]
+    kept = [found.fitted for store in search._kept._stores.values() for found in store._found.values()]
     assert len(kept) == 2
     assert not [name for fitted in kept for name in vars(fitted) if "callback" in name and name != "callbacks"]
     recorder.record.clear()
