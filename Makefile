@@ -5,9 +5,10 @@ PYTHON ?= python3
 DEMO := .venv/demo
 TEST := .venv/test
 OLDEST := .venv/oldest
+DOCS := .venv/docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix kills bench-checkpoints sklearn-pipeline check format clean
+.PHONY: help demo test test-oldest matrix kills bench-checkpoints docs sklearn-pipeline check format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -34,6 +35,9 @@ kills: $(TEST)/installed ## Kill 200 trainings at random moments and restart the
 bench-checkpoints: $(TEST)/installed ## Measure what checkpoints cost (some minutes; alone on the machine)
 	$(TEST)/bin/python benchmarks/checkpoints.py
 
+docs: $(DOCS)/installed ## Build the documentation and its gallery into docs/_build/html; a warning is a failure
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky -b html docs docs/_build/html
+
 check: $(TEST)/installed ## Check format, lint, types and layers
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/ruff check .
@@ -46,12 +50,14 @@ format: $(TEST)/installed ## Format the code and mend what ruff can mend
 
 clean: ## Remove environments, caches and build outputs
 	rm -rf .venv build dist *.egg-info .coverage .coverage.*
+	rm -rf docs/_build docs/api docs/gallery docs/reports
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/%/installed: extras = dev
 .venv/%/installed: pins = constraints.txt
 $(DEMO)/installed: extras = plot,frame
+$(DOCS)/installed: extras = docs
 $(OLDEST)/installed: pins = .venv/oldest.txt
 $(OLDEST)/installed: .venv/oldest.txt
 
