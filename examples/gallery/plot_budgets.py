@@ -28,8 +28,8 @@ asked, trained = search.reuse_["epochs_asked"].sum(), search.reuse_["epochs_trai
 print(f"{asked} epochs asked for, {trained} trained")
 
 # %%
-# One line per learning rate: each is one training per fold, looked at five times. The band is the standard deviation over
-# the folds.
+# One line per learning rate: each is one training per fold, looked at five times. The band is the standard deviation
+# over the folds.
 
 results = search.cv_results_
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), width_ratios=[3, 1], layout="constrained")

@@ -39,6 +39,13 @@ figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
 titles = ("10 epochs", "20 epochs", "10 epochs, 10 more balanced")
 for ax, predicted, title in zip(axes, (plain, longer, weighted), titles, strict=True):
     ConfusionMatrixDisplay.from_predictions(
-        y_test, predicted, display_labels=["other", "8"], ax=ax, colorbar=False, cmap="Blues", normalize="true", values_format=".2f"
+        y_test,
+        predicted,
+        display_labels=["other", "8"],
+        ax=ax,
+        colorbar=False,
+        cmap="Blues",
+        normalize="true",
+        values_format=".2f",
     )
     ax.set_title(title)

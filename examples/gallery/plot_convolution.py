@@ -2,8 +2,8 @@
 A small convolutional network
 =============================
 
-Arrays of more than two dimensions go to the module as they are: here images of one channel. The module is plain PyTorch,
-and everything else (the loop, validation, early stopping, the best weights) belongs to the estimator.
+Arrays of more than two dimensions go to the module as they are: here images of one channel. The module is plain
+PyTorch, and everything else (the loop, validation, early stopping, the best weights) belongs to the estimator.
 """
 
 import matplotlib.pyplot as plt

@@ -3,8 +3,8 @@ Held-out rows stay held out
 ===========================
 
 A fifth of the rows is held out for validation. Then the training is continued three times, and each time the data comes
-back differently: as it was, shuffled, and with rows added. A run recognises the rows it has held out by their values. If
-each call drew its validation rows anew instead, they would be rows the network was trained on before.
+back differently: as it was, shuffled, and with rows added. A run recognises the rows it has held out by their values.
+If each call drew its validation rows anew instead, they would be rows the network was trained on before.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Give up bad candidates early: Hyperband
 =======================================
 
-Hyperband trains many candidates for an epoch or two, keeps the best, gives them more epochs, and so on; several brackets
-differ in how early they decide. Candidates that stay go on where they stand, so no epoch is trained twice.
+Hyperband trains many candidates for an epoch or two, keeps the best, gives them more epochs, and so on; several
+brackets differ in how early they decide. Candidates that stay go on where they stand, so no epoch is trained twice.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ print("candidates:", search.n_candidates_)
 print("epochs:    ", search.n_resources_)
 
 # %%
-# Each line is a candidate, in the colour of its learning rate; it ends where it was given up (a
-# dot: after the first rung).
+# Each line is a candidate, in the colour of its learning rate; it ends where it was given up (a dot: after the first
+# rung).
 
 results = search.cv_results_
 colors, norm = plt.get_cmap("viridis"), plt.matplotlib.colors.LogNorm(1e-4, 1)
@@ -40,7 +40,7 @@ for bracket, rungs, ax in zip(reversed(range(n_brackets)), search.n_candidates_,
         epochs = [results["params"][i]["max_epochs"] for i in rows]
         ax.plot(epochs, results["mean_test_score"][rows], marker=".", color=colors(norm(lr)))
     ax.set(xscale="log", xticks=[1, 3, 9], xticklabels=[1, 3, 9], xlabel="epochs")
-    ax.set_title(f"candidates: " + " → ".join(map(str, rungs)), fontsize="medium")
+    ax.set_title("candidates: " + " → ".join(map(str, rungs)), fontsize="medium")
     ax.minorticks_off()
     ax.grid(alpha=0.3)
 axes[0].set_ylabel("accuracy, two folds")

@@ -24,8 +24,8 @@ first, second = np.array_split(np.random.default_rng(0).permutation(len(X)), 2)
 net = TorchClassifier(lr=3e-3, max_epochs=30, batch_size=32, random_state=0)
 
 # %%
-# ``warm_start=True`` in a plain Pipeline: the network goes on, but ``Pipeline.fit`` fits the PCA anew. The run remembers
-# a few rows of what came in, notices, and says so.
+# ``warm_start=True`` in a plain Pipeline: the network goes on, but ``Pipeline.fit`` fits the PCA anew. The run
+# remembers a few rows of what came in, notices, and says so.
 
 plain = make_pipeline(PCA(8), clone(net).set_params(warm_start=True)).fit(X[first], y[first])
 before = plain[:-1].transform(X)
@@ -42,9 +42,9 @@ kept = make_continuable_pipeline(PCA(8), net).fit(X[first], y[first])
 kept.continue_fit(X[second], y[second])
 
 # %%
-# On the left, each column that the PCA makes, before and after the second fit, as the correlation of its values over all
-# rows: near -1 it is mirrored. On the right, what the network makes of it: at the cut its loss jumps, and it spends epochs on learning
-# again what it knew.
+# On the left, each column that the PCA makes, before and after the second fit, as the correlation of its values over
+# all rows: near -1 it is mirrored. On the right, what the network makes of it: at the cut its loss jumps, and it spends
+# epochs on learning again what it knew.
 
 agreement = [np.corrcoef(before[:, i], after[:, i])[0, 1] for i in range(8)]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")

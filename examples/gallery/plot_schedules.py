@@ -24,8 +24,8 @@ net = TorchClassifier(
 )
 
 # %%
-# The same 20 + 20 epochs under each of the three values. A fourth run knew from the start that there would be 40: with the
-# horizon of the whole given as ``lr_scheduler__T_max=40``, the cut leaves no trace.
+# The same 20 + 20 epochs under each of the three values. A fourth run knew from the start that there would be 40: with
+# the horizon of the whole given as ``lr_scheduler__T_max=40``, the cut leaves no trace.
 
 runs = {}
 for intent in ("continue", "extend", "restart"):
