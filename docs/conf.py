@@ -26,7 +26,6 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates"]
-suppress_warnings = ["toc.empty_glob"]  # where no report is committed yet
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(sklearn|torch)\..*")]  # their pages are elsewhere
 
@@ -79,11 +78,11 @@ sphinx_gallery_conf = {
 
 
 def bring_reports(app):
-    """Copy the measured reports of ``benchmarks/`` to where the page on speed lists them."""
+    """Copy how ``benchmarks/`` measures, and its committed reports, to where the page on speed lists them."""
     shutil.rmtree(HERE / "reports", ignore_errors=True)
     (HERE / "reports").mkdir()
-    for report in sorted((ROOT / "benchmarks" / "reports").glob("*.md")):
-        shutil.copy(report, HERE / "reports")
+    for page in [ROOT / "benchmarks" / "README.md", *(ROOT / "benchmarks" / "reports").glob("*.md")]:
+        shutil.copy(page, HERE / "reports")
 
 
 def setup(app):
