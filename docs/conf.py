@@ -26,6 +26,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates"]
+smartquotes = False  # quotes stand in code and in defaults
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(sklearn|torch)\..*")]  # their pages are elsewhere
 
