@@ -55,6 +55,6 @@ for label, pipe, color in (("fitted again", plain, "C3"), ("as it was fitted fir
     right.plot(pipe[-1].history_["epoch"], pipe[-1].history_["train_loss"], color=color, label=f"PCA {label}")
 right.axvline(30.5, color="0.5", linestyle="--", linewidth=1)
 right.set(xlabel="epoch", ylabel="training loss", yscale="log")
-right.legend(frameon=False, loc="upper right")
+right.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 for ax in (left, right):
     ax.grid(alpha=0.3)
