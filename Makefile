@@ -6,9 +6,11 @@ DEMO := .venv/demo
 TEST := .venv/test
 OLDEST := .venv/oldest
 BENCH := .venv/bench
+DOCS := .venv/docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix kills bench bench-checkpoints sklearn-pipeline sklearn-callbacks check format clean
+.PHONY: help demo test test-oldest matrix kills searches bench bench-checkpoints bench-searches docs sklearn-pipeline sklearn-searches
+.PHONY: sklearn-callbacks check format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -29,6 +31,9 @@ sklearn-pipeline: $(TEST)/installed ## Run scikit-learn's own tests of Pipeline 
 	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_pipeline --pyargs sklearn.tests.test_pipeline \
 		--override-ini addopts= --override-ini filterwarnings=
 
+sklearn-searches: $(TEST)/installed ## Run scikit-learn's own tests of searches with ours in the place of grid and randomized
+	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_searches --pyargs sklearn.model_selection.tests.test_search 		sklearn.model_selection.tests.test_successive_halving --override-ini addopts= --override-ini filterwarnings=
+
 sklearn-callbacks: $(TEST)/installed ## Run scikit-learn's own tests of callbacks with a network, a Pipeline and searches of ours
 	PYTHONPATH=tests $(TEST)/bin/python -m pytest -q -p replace_callback_estimator --pyargs sklearn.callback \
 		-k "not logged_values and not score_after_fit and not monitor_no_callback_support" \
@@ -37,14 +42,23 @@ sklearn-callbacks: $(TEST)/installed ## Run scikit-learn's own tests of callback
 		-p replace_searches --pyargs sklearn.tests.test_pipeline sklearn.model_selection.tests.test_search \
 		-k "callbacks and not (propagation and search1)" --override-ini addopts= --override-ini filterwarnings=
 
-kills: $(TEST)/installed ## Kill 200 trainings at random moments and restart them (minutes)
+searches: $(TEST)/installed ## Run every search with every case, and scikit-learn's own tests of searches (minutes)
+	$(TEST)/bin/python -m pytest -n 2 -m searches
+
+kills: $(TEST)/installed ## Kill 200 trainings and 80 searches at random moments and restart them (minutes)
 	$(TEST)/bin/python -m pytest -m kills -s
 
 bench: $(BENCH)/installed ## Measure against the peers; a sample: QUICK=1, some: CASES="tiny memory" (long; alone on the machine)
 	$(BENCH)/bin/python benchmarks/run.py $(CASES) $(if $(QUICK),--quick)
 
+bench-searches: $(TEST)/installed ## Measure searches against scikit-learn's and skorch's (minutes; alone on the machine)
+	$(TEST)/bin/python benchmarks/searches.py
+
 bench-checkpoints: $(TEST)/installed ## Measure what checkpoints cost (some minutes; alone on the machine)
 	$(TEST)/bin/python benchmarks/checkpoints.py
+
+docs: $(DOCS)/installed ## Build the documentation and its gallery into docs/_build/html; a warning is a failure
+	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky -b html docs docs/_build/html
 
 check: $(TEST)/installed ## Check format, lint, types and layers
 	$(TEST)/bin/ruff format --check .
@@ -58,6 +72,7 @@ format: $(TEST)/installed ## Format the code and mend what ruff can mend
 
 clean: ## Remove environments, caches and build outputs
 	rm -rf .venv build dist *.egg-info .coverage .coverage.*
+	rm -rf docs/_build docs/api docs/gallery docs/reports
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -65,6 +80,7 @@ clean: ## Remove environments, caches and build outputs
 .venv/%/installed: pins = constraints.txt
 $(DEMO)/installed: extras = plot,frame
 $(BENCH)/installed: extras = bench
+$(DOCS)/installed: extras = docs
 $(OLDEST)/installed: pins = .venv/oldest.txt
 $(OLDEST)/installed: .venv/oldest.txt
 

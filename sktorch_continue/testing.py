@@ -109,8 +109,8 @@ def run_state(estimator: Any) -> dict[str, Any]:
     """Return a copy of everything a fitted estimator's run holds, for :func:`first_difference`.
 
     Records of calls, the call numbers in the history and the count of calls are left out: they say how a run was
-    cut, not where it stands. So are the name of the run, the folder a :class:`Checkpoint` stores it in, and what
-    callbacks know that only watch, such as loggers.
+    cut, not where it stands. So are the name of the run, the folder a :class:`~sktorch_continue.Checkpoint` stores it
+    in, and what callbacks know that only watch, such as loggers.
     """
     state = copy.deepcopy(estimator._run.state_dict())
     state.pop("specification")

@@ -152,16 +152,22 @@ def test_runs_leave_the_folder_with_the_search(tmp_path: Path, cls: Any, keep_mo
     assert list((tmp_path / "scores").iterdir())
 
 
-def test_runs_of_a_killed_search_leave_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that a search left whose chains are scored by now are gone when it is finished."""
+@pytest.mark.parametrize("after", [3, 5, 13])
+@pytest.mark.parametrize("cls", [WarmStartGridSearchCV, WarmStartHalvingSearchCV], ids=["grid", "halving"])
+def test_runs_of_a_killed_search_leave_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cls: Any, after: int
+) -> None:
+    """Also those of candidates whose scores are looked up, and that go no further."""
     monkeypatch.setattr(stores, "SECONDS_BETWEEN_WRITES", 0.0)
+    halving = {"factor": 2, "max_resources": 4, "refit": False, **OPTIONS}
+    space, options = ({"lr": [0.003, 0.02, 0.1, 0.3]}, halving) if cls is WarmStartHalvingSearchCV else (GRID, OPTIONS)
+    search = cls(net(callbacks=[Counts(), Interrupts()]), space, checkpoint_dir=tmp_path, **options)
     TRAINED.clear()
-    Interrupts.left[:] = [3]
-    estimator = net(callbacks=[Counts(), Interrupts()])
+    Interrupts.left[:] = [after]
     with pytest.raises(KeyboardInterrupt):
-        in_folder(estimator, tmp_path)
+        search.fit(X, Y)
     assert list(tmp_path.rglob("module.safetensors"))
-    in_folder(estimator, tmp_path)
+    search.fit(X, Y)
     assert not list(tmp_path.rglob("module.safetensors"))
 
 

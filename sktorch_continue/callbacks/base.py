@@ -105,7 +105,7 @@ class Callback:
         """Return what continuing needs: by default a copy of every attribute that is no constructor argument.
 
         What an override returns is copied as far as it is made of tensors, arrays, dictionaries, lists, tuples and
-        sets; a :class:`Checkpoint` writes it while training goes on.
+        sets; a :class:`~sktorch_continue.Checkpoint` writes it while training goes on.
         """
         arguments = inspect.signature(type(self)).parameters
         return {name: copy.deepcopy(value) for name, value in vars(self).items() if name not in arguments}
