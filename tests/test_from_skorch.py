@@ -237,6 +237,13 @@ def test_a_classifier_of_probabilities_has_their_criterion():
     check_continuation(again, X, y, n_epochs=2)
 
 
+def test_a_net_without_held_out_rows_goes_on():
+    """The scores on validation rows that skorch adds by itself, and then leaves out in silence, are left out here too."""
+    net = skorch.NeuralNetClassifier(Logits, criterion=nn.CrossEntropyLoss, max_epochs=2, train_split=None, verbose=0)
+    ours = TorchClassifier.from_skorch(net.fit(X, TRIPLE))
+    assert ours.continue_fit(X, TRIPLE, max_epochs=1).n_epochs_ == 3
+
+
 def test_frozen_weights_stay_frozen_and_what_is_left_out_is_named():
     """Freezer has no counterpart that knows it was there; Checkpoint writes another format."""
     cls, net, X, y, _ = made(

@@ -172,11 +172,13 @@ def _callbacks(net: Any) -> list[tuple[str, Callback]] | None:
         kind = _name(theirs)
         if kind in (*BUILT_IN, "LRScheduler"):
             continue
+        if kind == "EpochScoring" and net.train_split is None and not theirs.on_train:
+            continue  # skorch leaves it out in silence as well
         make = CALLBACKS.get(kind or "")
         ours = None if make is None else make(theirs)
         if ours is not None:
             taken.append((name, ours))
-        elif not (kind == "EpochScoring" and net.train_split is None):
+        else:
             left.append(name)
     if left:
         warn(
@@ -203,7 +205,7 @@ def _early_stopping(theirs: Any) -> EarlyStopping | None:
 
 
 def _scoring(theirs: Any) -> EpochScoring | None:
-    """Return the same score; without validation rows skorch leaves it out in silence."""
+    """Return the same score, where it has a name."""
     if theirs.name is None and not isinstance(theirs.scoring, str):
         return None
     return EpochScoring(theirs.scoring, on="train" if theirs.on_train else "valid", name=theirs.name or theirs.scoring)
