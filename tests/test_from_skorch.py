@@ -238,7 +238,7 @@ def test_a_classifier_of_probabilities_has_their_criterion():
 
 
 def test_a_net_without_held_out_rows_goes_on():
-    """The scores on validation rows that skorch adds by itself, and then leaves out in silence, are left out here too."""
+    """Scores on validation rows, which skorch adds by itself and then passes over, are left out here too."""
     net = skorch.NeuralNetClassifier(Logits, criterion=nn.CrossEntropyLoss, max_epochs=2, train_split=None, verbose=0)
     ours = TorchClassifier.from_skorch(net.fit(X, TRIPLE))
     assert ours.continue_fit(X, TRIPLE, max_epochs=1).n_epochs_ == 3
