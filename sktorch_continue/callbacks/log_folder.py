@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 
 class LogFolder:
     """A folder that says which run logs there, and is locked while it does.
@@ -26,10 +24,14 @@ class LogFolder:
     def __init__(self, path: str, kind: str) -> None:
         self.path = Path(path)
         self._owner = self.path / f".{kind}.json"
+        from filelock import FileLock  # few runs are logged
+
         self._lock = FileLock(self.path / f".{kind}.lock", timeout=0, thread_local=False)
 
     def lock(self) -> bool:
         """Become the one writer, until :meth:`unlock` or the end of the process; False where another one is."""
+        from filelock import Timeout
+
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire()

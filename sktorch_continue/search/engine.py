@@ -107,7 +107,7 @@ class Engine:
             return send((function, (clone(estimator), X, y), arguments) for arguments in every)
         self.has_networks = self.has_networks or plan.has_networks
         self._say(plan.reasons)
-        self.kept.forget_others(chains)
+        self.kept.expect(chains)
         return self._run(chains, len(every), estimator, X, y, function, send)
 
     def _run(

@@ -11,7 +11,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktorch_continue.search.budgets import BUDGET
-from sktorch_continue.search.rungs import Distributions, Rung, RungSearch, floor_log
+from sktorch_continue.search.rungs import Distributions, Rung, RungSearch, best_of_last, floor_log
 
 
 class WarmStartHalvingSearchCV(RungSearch):
@@ -148,6 +148,11 @@ class WarmStartHalvingSearchCV(RungSearch):
         self.n_remaining_candidates_ = len(survivors)
         if context is not None:
             context.call_on_fit_task_end(estimator=self)
+
+    @staticmethod
+    def _select_best_index(refit: Any, refit_metric: str, results: dict[str, Any]) -> int:
+        """Return the row of the best candidate of the last rung; called by ``fit``."""
+        return best_of_last(results, "iter", refit_metric)
 
     def _start(self) -> list[dict[str, Any]]:
         """Return the candidates of the first rung, and settle its epochs as far as they decide how many those are."""

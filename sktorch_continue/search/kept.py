@@ -53,6 +53,7 @@ class Kept:
         self._folder = None if directory is None else Path(os.path.abspath(directory))
         self._scores: dict[str, Scored] = {}
         self._stores: dict[str, RunStore] = {}
+        self._planned: set[str] = set()
 
     def drawn_once(self, cv: Any = 5, y: Any = None, *, classifier: bool = False, **more: Any) -> DrawnOnce:
         """Return what scikit-learn's ``check_cv`` does, but with splits that are drawn once in the life of a search."""
@@ -91,10 +92,7 @@ class Kept:
     def _new_store(self, chain: Chain) -> RunStore:
         if self._folder is not None:
             path = self._folder / "runs" / chain.unit
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise CheckpointError(f"checkpoint_dir={str(self._folder)!r} cannot be used: {error}") from error
+            _make(path)
             return FolderStore(path)
         return RunStore() if chain.cold or (len(chain.links) < 2 and not self.hands_back) else MemoryStore()
 
@@ -106,22 +104,42 @@ class Kept:
         if store is not None and store.keeps:
             self._stores[chain.unit] = store
         elif not self.hands_back:
-            self._drop({chain.unit} & set(self._stores))
+            self._drop({chain.unit})
 
-    def forget_others(self, chains: list[Chain]) -> None:
-        """Drop the runs that none of these chains goes on with: those of candidates that did not survive."""
+    def expect(self, chains: list[Chain]) -> None:
+        """Get ready for these chains, and drop the runs none of them goes on with: of candidates that did not survive.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no folder and none can be made.
+        """
+        if self._folder is not None:
+            _make(self._folder)
+        units = {chain.unit for chain in chains}
         if not self.models:
-            self._drop(set(self._stores) - {chain.unit for chain in chains})
+            self._drop(self._planned - units)
+        self._planned |= units
 
     def close(self) -> None:
         """Drop the runs, unless models are kept; scores in a folder stay."""
         if not self.models:
-            self._drop(set(self._stores))
+            self._drop(self._planned)
 
     def _drop(self, units: set[str]) -> None:
+        """Drop runs, also those that this search has left in its folder before it was killed."""
         for unit in units:
-            store = self._stores.pop(unit)
-            if isinstance(store, FolderStore):
-                shutil.rmtree(store.path, ignore_errors=True)
-                with suppress(OSError):  # others may have theirs there
-                    store.path.parent.rmdir()
+            self._stores.pop(unit, None)
+            if self._folder is not None:
+                shutil.rmtree(self._folder / "runs" / unit, ignore_errors=True)
+        self._planned = self._planned - units
+        if self._folder is not None:
+            with suppress(OSError):  # others may have theirs there
+                (self._folder / "runs").rmdir()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint_dir cannot be used: {folder} cannot be made ({error})") from error

@@ -191,9 +191,14 @@ class RungSearch(WarmStartSearch):
     @staticmethod
     def _select_best_index(refit: Any, refit_metric: str, results: dict[str, Any]) -> int:
         """Return the row of the best candidate among those that were given the most epochs; called by ``fit``."""
-        furthest = np.flatnonzero(results["n_resources"] == np.max(results["n_resources"]))
-        scores = results[f"mean_test_{refit_metric}"][furthest]
-        return int(furthest[0 if np.isnan(scores).all() else np.nanargmax(scores)])
+        return best_of_last(results, "n_resources", refit_metric)
+
+
+def best_of_last(results: dict[str, Any], column: str, metric: str) -> int:
+    """Return the row with the best score among those with the largest value of a column."""
+    last = np.flatnonzero(results[column] == np.max(results[column]))
+    scores = results[f"mean_test_{metric}"][last]
+    return int(last[0 if np.isnan(scores).all() else np.nanargmax(scores)])
 
 
 def _best(scores: np.ndarray, n: int) -> list[int]:

@@ -19,6 +19,7 @@ from sktorch_continue.estimators.stores import Leg
 from sktorch_continue.exceptions import warn
 
 FORMAT = 1
+NEEDED = {"test_scores", "fit_time", "score_time", "n_test_samples", "fit_error"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class ScoreFolder:
             if document["format"] != FORMAT:
                 raise ValueError(f"format {document['format']} is not {FORMAT}")
             result = {name: _number(value) for name, value in document["result"].items()}
+            if not result.keys() >= NEEDED:
+                raise ValueError(f"{sorted(NEEDED - result.keys())} are missing")
             return Scored(result, int(document["asked"]), int(document["trained"]), float(document["seconds"]))
         except FileNotFoundError:
             return None
