@@ -135,10 +135,11 @@ class Plan:
 
     def _ordered(self, chain: Chain, candidate: Candidate) -> Iterator[Chain]:
         """Yield a chain from its shortest training to its longest, or each of its links where it has to be cold."""
-        shared = len({repr(link.budgets) for link in chain.links}) > 1 or self._kept.rungs
-        if not candidate.budgets or not shared:
-            cold = not candidate.budgets
-            yield from (self._alone(chain, link) for link in chain.links) if cold else (chain,)
+        if not candidate.budgets:
+            yield from (self._alone(chain, link) for link in chain.links)
+            return
+        if len({repr(link.budgets) for link in chain.links}) < 2 and not self._kept.rungs:
+            yield chain
             return
         reason = self._why_cold(candidate)
         if reason is None:
