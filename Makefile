@@ -9,7 +9,7 @@ BENCH := .venv/bench
 DOCS := .venv/docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest matrix kills searches bench bench-checkpoints bench-searches docs sklearn-pipeline sklearn-searches
+.PHONY: help demo test test-oldest matrix kills searches peers bench bench-checkpoints bench-searches docs sklearn-pipeline sklearn-searches
 .PHONY: sklearn-callbacks check format clean
 
 help: ## List the targets
@@ -42,7 +42,10 @@ sklearn-callbacks: $(TEST)/installed ## Run scikit-learn's own tests of callback
 		-p replace_searches --pyargs sklearn.tests.test_pipeline sklearn.model_selection.tests.test_search \
 		-k "callbacks and not (propagation and search1)" --override-ini addopts= --override-ini filterwarnings=
 
-searches: $(TEST)/installed ## Run every search with every case, and scikit-learn's own tests of searches (minutes)
+peers: $(TEST)/installed ## Run scikit-learn's own tests of searches and callbacks with ours in their place (minutes)
+	$(TEST)/bin/python -m pytest -n 2 -m peers
+
+searches: $(TEST)/installed ## Run every search with every case (minutes)
 	$(TEST)/bin/python -m pytest -n 2 -m searches
 
 kills: $(TEST)/installed ## Kill 200 trainings and 80 searches at random moments and restart them (minutes)

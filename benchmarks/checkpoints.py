@@ -56,9 +56,11 @@ class Clock(Callback):
 def main() -> None:
     """Print the tables that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="part", choices=PARTS, help="all where none is named")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all where none is named")
     parser.add_argument("--quick", action="store_true", help="few rounds on little data; shows only that it works")
     arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"{', '.join(sorted(unknown))} is none of {', '.join(PARTS)}")
     torch.set_num_threads(THREADS)
     print(f"{versions()}; {torch.get_num_threads()} thread, {os.cpu_count()} cores, seed {SEED}")
     print(f"Bars: {', '.join(f'{name} {bar}' for name, bar in BARS.items())}. Medians of paired rounds.")

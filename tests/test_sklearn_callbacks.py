@@ -664,17 +664,20 @@ def run_their_tests(folder, plugins, modules, chosen):
     return int(re.search(r"(\d+) passed", done.stdout)[1])
 
 
+@pytest.mark.peers
 def test_scikit_learn_tests_of_callbacks_pass_with_a_network(tmp_path):
     """Its tests of callbacks, with a network where they have an estimator of their own."""
     assert run_their_tests(tmp_path, [PLUGIN], ["sklearn.callback"], f"{OTHER_NAMES} and {LONG}") > 40
 
 
+@pytest.mark.peers
 def test_scikit_learn_tests_of_callbacks_in_pipelines_and_searches_pass_with_a_network(tmp_path):
     """Its Pipeline and its four searches around a network."""
     modules = ["sklearn.tests.test_pipeline", "sklearn.model_selection.tests.test_search"]
     assert run_their_tests(tmp_path, [PLUGIN], modules, "callbacks") > 20
 
 
+@pytest.mark.peers
 def test_scikit_learn_tests_of_callbacks_in_pipelines_and_searches_pass_with_ours(tmp_path):
     """Our Pipeline and searches around a network; a candidate that is drawn twice is trained once."""
     modules = ["sklearn.tests.test_pipeline", "sklearn.model_selection.tests.test_search"]

@@ -28,7 +28,7 @@ def test_scikit_learn_tests_of_both_searches_pass_with_ours(tmp_path: Path) -> N
     assert counts(tmp_path, "-p", "replace_searches", "-k", chosen)["passed"] > 30
 
 
-@pytest.mark.searches
+@pytest.mark.peers
 def test_as_many_scikit_learn_tests_of_searches_pass_with_ours(tmp_path: Path) -> None:
     """All of them end as they do with scikit-learn's classes."""
     assert counts(tmp_path, "-p", "replace_searches") == counts(tmp_path)
