@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import numbers
 from collections.abc import Iterable
 from typing import Any, Self
@@ -28,15 +29,7 @@ class DoubleUnderscoreParameters(BaseEstimator):
     @classmethod
     def _get_param_names(cls) -> list[str]:
         """Return the names of a constructor and, where it passes ``**kwargs`` on, of those it inherits."""
-        names: set[str] = set()
-        for base in cls.__mro__:
-            if "__init__" not in vars(base):
-                continue
-            own = list(signature_of(vars(base)["__init__"]).values())[1:]
-            names.update(p.name for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
-            if not any(p.kind == p.VAR_KEYWORD for p in own):
-                break
-        return sorted(names)
+        return list(_names_of(cls))  # type: ignore[arg-type]  # a class is hashable
 
     def _store_extra(self, extra: dict[str, Any]) -> None:
         for name in extra:
@@ -86,6 +79,19 @@ class DoubleUnderscoreParameters(BaseEstimator):
         super().set_params(**{name: value for name, value in params.items() if name not in extra})
         self._store_extra(extra)
         return self
+
+
+@functools.lru_cache(maxsize=128)
+def _names_of(kind: type) -> tuple[str, ...]:
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        own = list(signature_of(vars(base)["__init__"]).values())[1:]
+        names.update(p.name for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+        if not any(p.kind == p.VAR_KEYWORD for p in own):
+            break
+    return tuple(sorted(names))
 
 
 def check_parameters(params: dict[str, Any]) -> None:

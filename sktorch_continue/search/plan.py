@@ -66,6 +66,7 @@ class Plan:
         params = estimator.get_params(deep=True)
         self._own = {name: params[name] for name in self._budgets}  # models that are kept may go on by these as well
         self._bases: dict[tuple[str, ...], str | None] = {}
+        self._why: dict[str | None, str | None] = {}
 
     def chains(self, tasks: list[dict[str, Any]]) -> list[Chain]:
         """Group tasks, given by their keyword arguments, by all they share but the budgets.
@@ -141,7 +142,9 @@ class Plan:
         if len({repr(link.budgets) for link in chain.links}) < 2 and not self._kept.rungs:
             yield chain
             return
-        reason = self._why_cold(candidate)
+        if candidate.digest not in self._why:
+            self._why[candidate.digest] = self._why_cold(candidate)
+        reason = self._why[candidate.digest]
         if reason is None:
             yield Chain(chain.unit, sorted(chain.links, key=lambda link: link.order))
             return
