@@ -95,9 +95,10 @@ class History(Sequence[dict[str, Any]]):
     def __repr__(self) -> str:
         if not self._rows:
             return "<History: no epoch yet>"
-        last = ", ".join(f"{name}={_short(value)}" for name, value in self._rows[-1].items())
+        last = ", ".join(f"{name}={short(value)}" for name, value in self._rows[-1].items())
         return f"<History: {len(self)} epochs in {len(self.calls)} calls; last {last}>"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a cell as a reader wants it: a float with four digits."""
     return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)

@@ -206,7 +206,7 @@ class Stepper:
         self._on_begin, self._on_gradients, self._on_end = map(
             hooks.of, ("on_step_begin", "on_gradients", "on_step_end")
         )
-        self._others_act = any((self._on_begin, self._on_gradients, self._on_end))
+        self._others_act = hooks.act(("on_step_begin", "on_gradients", "on_step_end"))
         alone = not self._others_act and self._schedule is None and run.is_of_torch
         self._noise = streams.NoiseStream(run.seed, run.device, torch_alone=alone)
         self._buffers = BufferGuard(run.module)
@@ -225,9 +225,9 @@ class Stepper:
         try:
             if self._closure_wanted:
                 self._watch.enter()
-                loss = self._step_with_closure(inputs, target, weight)
+                value = self._step_with_closure(inputs, target, weight)
             else:
-                loss = self._backward(inputs, target, weight, check=self._check_finite)
+                value = self._backward(inputs, target, weight, check=self._check_finite)
                 if self._others_act:
                     self._update.refresh()
                 self._watch.enter()
@@ -242,9 +242,9 @@ class Stepper:
         begun.rows_done += len(target)
         share = self._loss.share(len(target), weight)
         if self._reads_late:
-            begun.add_later(loss, *share)
+            begun.add_later(value, *share)
         else:
-            begun.add(loss.item(), *share)
+            begun.add(value, *share)
         if self._schedule is not None:
             self._schedule.step()
         run.torn = False
@@ -252,33 +252,33 @@ class Stepper:
             call_each(self._on_end, run)
         self._watch.leave()
 
-    def _backward(
-        self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, *, check: bool
-    ) -> torch.Tensor:
+    def _backward(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, *, check: bool) -> Any:
+        """Compute the gradients and return the loss: a number, or a tensor that is read late."""
         run = self._run
         self._noise.seek(run.progress.n_steps)
         _clear_gradients(run)
         loss = self._loss(modules.call(self._forward, inputs), target, weight)
-        if check and not math.isfinite(value := loss.item()):
+        value: Any = loss.detach() if self._reads_late else loss.item()
+        if check and not math.isfinite(value):
             raise NonFiniteLossError(self._not_finite(value))
         self._gradients(loss)
         for hook in self._on_gradients:
             hook(run)
-        return loss.detach()
+        return value
 
-    def _step_with_closure(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    def _step_with_closure(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> Any:
         """Step an optimizer that evaluates the loss several times; every time with the same noise."""
-        losses: list[torch.Tensor] = []
+        values: list[Any] = []
         self._moved.keep()
 
         def closure() -> float:
-            losses.append(self._backward(inputs, target, weight, check=self._check_finite and not losses))
-            return losses[-1].item()
+            values.append(self._backward(inputs, target, weight, check=self._check_finite and not values))
+            return float(values[-1])
 
         self._run.optimizer.step(closure)
         if self._check_finite and not all(bool(torch.isfinite(p).all()) for p in self._run.parameters):
-            raise NonFiniteLossError(self._not_finite(losses[-1].item()))
-        return losses[0]
+            raise NonFiniteLossError(self._not_finite(values[-1]))
+        return values[0]
 
     def _not_finite(self, value: float) -> str:
         run = self._run

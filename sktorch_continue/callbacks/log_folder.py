@@ -28,6 +28,15 @@ class LogFolder:
 
         self._lock = FileLock(self.path / f".{kind}.lock", timeout=0, thread_local=False)
 
+    def take(self, run: str, is_log: Callable[[str], bool], *, takes_over: bool) -> bool:
+        """Lock the folder for a run; False where another one writes, or where it is not free for this one."""
+        if not self.lock():
+            return False
+        free = self.is_free(run, is_log, takes_over=takes_over)
+        if not free:
+            self.unlock()
+        return free
+
     def lock(self) -> bool:
         """Become the one writer, until :meth:`unlock` or the end of the process; False where another one is."""
         from filelock import Timeout
@@ -85,10 +94,5 @@ def claim(path: str, kind: str, run: str, is_log: Callable[[str], bool], *, take
     takes_over : bool
         Whether the log of another run that did not come to its end may be replaced.
     """
-    for number in itertools.count(1):
-        folder = LogFolder(path if number == 1 else f"{path}-{number}", kind)
-        if folder.lock():
-            if folder.is_free(run, is_log, takes_over=takes_over):
-                return folder
-            folder.unlock()
-    raise AssertionError("not reached")
+    names = itertools.chain([path], (f"{path}-{number}" for number in itertools.count(2)))
+    return next(folder for name in names if (folder := LogFolder(name, kind)).take(run, is_log, takes_over=takes_over))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sktorch_continue.callbacks.base import Callback
+from sktorch_continue.history import short
 
 
 class PrintLog(Callback):
@@ -36,13 +37,9 @@ class PrintLog(Callback):
         if list(row) != self._columns:
             self._columns = list(row)
             self.sink(" ".join(f"{name:>{max(10, len(name))}}" for name in row))
-        self.sink(" ".join(f"{_cell(value):>{max(10, len(name))}}" for name, value in row.items()))
+        self.sink(" ".join(f"{short(value):>{max(10, len(name))}}" for name, value in row.items()))
 
     def on_train_end(self, run: Any) -> None:
         """Say why training ended before its target."""
         if run.progress.stopped is not None:
             self.sink(f"stopped after epoch {run.n_epochs}: {run.progress.stopped}")
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from sktorch_continue.callbacks.base import Callback
+from sktorch_continue.history import short
 
 COUNTERS = ("epoch", "call", "n_steps", "lr", "duration")  # of a row of the history; the rest are losses and scores
 SECONDS_BETWEEN_LINES = 60.0
@@ -27,14 +28,21 @@ class ProgressLine(Callback):
     """
 
     columns = ()
+    only_watches = True
+    reads_max_epochs = False
 
     def __init__(self, file: Any = None) -> None:
         self.file = file
         self._display: MovingLine | PlainLines | None = None
 
+    @property
+    def unused_hooks(self) -> tuple[str, ...]:  # type: ignore[override]
+        """That of a step, where plain lines are printed: they say what is complete."""
+        return () if can_move(self._stream()) else ("on_step_end",)
+
     def on_train_begin(self, run: Any) -> None:
         """Find out where the call stands, and what the stream can show."""
-        self._file = sys.stdout if self.file is None else self.file
+        self._file = self._stream()
         self._first = run.n_epochs
         kind: Any = MovingLine if can_move(self._file) else PlainLines
         self._display = kind(self._file, self._first, run.max_epochs, self._text(run, self._first + 1))
@@ -45,12 +53,13 @@ class ProgressLine(Callback):
 
     def on_step_end(self, run: Any) -> None:
         """Move on within the epoch."""
-        self._shown.move(run.n_epochs + run.progress.begun.rows_done / run.session.n_rows)
+        if isinstance(self._display, MovingLine):
+            self._display.move(run.n_epochs + run.progress.begun.rows_done / run.session.n_rows)
 
     def on_epoch_end(self, run: Any) -> None:
         """Show the losses and scores of the epoch."""
         values = {name: value for name, value in run.history[-1].items() if name not in COUNTERS}
-        shown = ", ".join(f"{n}={v:.4g}" if isinstance(v, float) else f"{n}={v}" for n, v in values.items())
+        shown = ", ".join(f"{name}={short(value)}" for name, value in values.items())
         self._shown.complete(self._text(run, run.n_epochs), shown, run.n_epochs)
 
     def on_train_end(self, run: Any) -> None:
@@ -63,6 +72,9 @@ class ProgressLine(Callback):
         """Leave the last state."""
         if self._display is not None:
             self._display.end()
+
+    def _stream(self) -> Any:
+        return sys.stdout if self.file is None else self.file
 
     @property
     def _shown(self) -> MovingLine | PlainLines:
@@ -134,9 +146,6 @@ class PlainLines:
 
     def name(self, text: str) -> None:
         """Nothing: a line is only for what is complete."""
-
-    def move(self, position: float) -> None:
-        """Nothing."""
 
     def complete(self, text: str, scores: str, n_epochs: int) -> None:
         """Say what an epoch gave, where a line is due."""

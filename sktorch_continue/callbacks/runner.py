@@ -27,6 +27,10 @@ class Hooks:
         """Return the methods to call at `hook`."""
         return self._methods[hook]
 
+    def act(self, hooks: Iterable[str]) -> bool:
+        """Tell whether anybody is called at these hooks who does more than watch."""
+        return any(not method.__self__.only_watches for hook in hooks for method in self.of(hook))  # type: ignore[attr-defined]
+
     def call(self, hook: str, run: Any) -> None:
         """Call everybody who overrides `hook`."""
         call_each(self._methods[hook], run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +26,7 @@ from sktorch_continue.continuation.leaves import fit_on
 from sktorch_continue.continuation.parameters import advance_following
 from sktorch_continue.continuation.together import advance_together
 from sktorch_continue.continuation.verbs import advance, members
-from sktorch_continue.estimators.storage import become
+from sktorch_continue.estimators.storage import become, copied
 from sktorch_continue.exceptions import ContinuationError
 
 
@@ -198,6 +197,6 @@ def _takes_weights(estimator: Any) -> bool:
 @advance.register(HistGradientBoostingRegressor)
 def advance_histogram_boosting(estimator: Any, job: Job) -> None:
     """Add iterations; here ``max_iter`` is the total under ``warm_start``."""
-    continued = copy.deepcopy(estimator)
+    continued = copied(estimator)
     fit_on(continued, job, max_iter=continued.n_iter_ + continued.max_iter)
     become(estimator, continued)

@@ -68,10 +68,14 @@ class RunStore:
 
     keeps = False
     travels = False  # whether an estimator takes it along to another process
-    is_open = True
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be used."""
+        return True
 
     def find(self, key: str, estimator: Any, most_epochs: int) -> Found | None:
         """Return the furthest run of a key with at most so many epochs; `estimator` says how it is built."""
@@ -146,7 +150,7 @@ class FolderStore(RunStore):
         return FolderStore, (self.path,)
 
     @property
-    def is_open(self) -> bool:  # type: ignore[override]
+    def is_open(self) -> bool:
         """Whether there still is a folder, and the context it was opened for."""
         return not self._closed and self.path.is_dir()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -148,12 +149,19 @@ class WarmStartSearch(BaseSearchCV):
         candidates = list(candidates)
         if context is None:
             return evaluate(candidates, **more)
-        inner = context.subcontext(
-            task_name=task, max_subtasks=len(candidates) * self.n_splits_, sequential_subtasks=False
-        ).call_on_fit_task_begin(estimator=self)
-        results = evaluate(candidates, callback_ctx=inner, **more)
+        n_tasks = len(candidates) * self.n_splits_
+        with self._task(context, task, n_tasks, sequential_subtasks=False) as inner:
+            return evaluate(candidates, callback_ctx=inner, **more)
+
+    @contextmanager
+    def _task(self, context: Any, name: str, n_inside: int, **more: Any) -> Iterator[Any]:
+        """Begin and end a task of scikit-learn's callbacks, where it has them; an error leaves it open."""
+        if context is None:
+            yield None
+            return
+        inner = context.subcontext(task_name=name, max_subtasks=n_inside, **more).call_on_fit_task_begin(estimator=self)
+        yield inner
         inner.call_on_fit_task_end(estimator=self)
-        return results
 
 
 def _digests(X: Any, y: Any, params: dict[str, Any]) -> dict[str, str | None]:

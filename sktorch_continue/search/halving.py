@@ -11,7 +11,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktorch_continue.search.budgets import BUDGET
-from sktorch_continue.search.rungs import Distributions, Rung, RungSearch, best_of_last, floor_log
+from sktorch_continue.search.rungs import Distributions, Rung, RungSearch, floor_log
 
 
 class WarmStartHalvingSearchCV(RungSearch):
@@ -82,6 +82,8 @@ class WarmStartHalvingSearchCV(RungSearch):
     ([3, 9], [3, 1], [6, 6, 6, 12])
     """
 
+    _decides = "iter"  # of rungs with as many epochs, the last one
+
     _parameter_constraints = {
         **RungSearch._parameter_constraints,
         "n_candidates": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto", "grid", "exhaust"})],
@@ -136,26 +138,20 @@ class WarmStartHalvingSearchCV(RungSearch):
 
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         """Climb from the first rung to the last; called by ``fit``."""
-        self._settle()
-        candidates = self._start()
-        rungs = self._plan_rungs(len(candidates))
+        resource = self._settle()
+        how_many, least = self._meant()
+        candidates = self._start(how_many, least)
+        rungs = self._plan_rungs(len(candidates), exhausts=least == "exhaust")
+        self.n_resources_ = [rung.resources for rung in rungs]
+        self.n_candidates_ = [rung.candidates for rung in rungs]
         if self.verbose:
             print(f"{len(rungs)} rungs: {self.n_candidates_} candidates with {self.n_resources_} epochs")
-        context = callback_ctx and callback_ctx.subcontext(
-            task_name="search", max_subtasks=len(rungs)
-        ).call_on_fit_task_begin(estimator=self)
-        survivors = self._climb(evaluate_candidates, candidates, rungs, context)
+        with self._task(callback_ctx, "search", len(rungs)) as context:
+            survivors = self._climb(evaluate_candidates, candidates, rungs, resource, context)
         self.n_remaining_candidates_ = len(survivors)
-        if context is not None:
-            context.call_on_fit_task_end(estimator=self)
 
-    @staticmethod
-    def _select_best_index(refit: Any, refit_metric: str, results: dict[str, Any]) -> int:
-        """Return the row of the best candidate of the last rung; called by ``fit``."""
-        return best_of_last(results, "iter", refit_metric)
-
-    def _start(self) -> list[dict[str, Any]]:
-        """Return the candidates of the first rung, and settle its epochs as far as they decide how many those are."""
+    def _meant(self) -> tuple[Any, Any]:
+        """Return ``n_candidates`` and ``min_resources``, with what ``"auto"`` stands for."""
         how_many, least = self.n_candidates, self.min_resources
         if how_many == "auto":
             how_many = "grid" if _only_lists(self.param_distributions) else "exhaust"
@@ -165,7 +161,10 @@ class WarmStartHalvingSearchCV(RungSearch):
             raise ValueError(
                 "n_candidates='exhaust' and min_resources='exhaust' each follow from the other; give a number for one"
             )
-        self._exhausts = least == "exhaust"
+        return how_many, least
+
+    def _start(self, how_many: Any, least: Any) -> list[dict[str, Any]]:
+        """Return the candidates of the first rung, and settle its epochs as far as they decide how many those are."""
         self.min_resources_ = 1 if isinstance(least, str) else int(least)
         if self.min_resources_ > self.max_resources_:
             raise ValueError(
@@ -180,20 +179,18 @@ class WarmStartHalvingSearchCV(RungSearch):
             how_many = self.max_resources_ // self.min_resources_
         return list(ParameterSampler(self.param_distributions, how_many, random_state=self.random_state))
 
-    def _plan_rungs(self, n: int) -> list[Rung]:
+    def _plan_rungs(self, n: int, *, exhausts: bool) -> list[Rung]:
         self.n_required_iterations_ = required = 1 + floor_log(n, self.factor)
-        if self._exhausts:
+        if exhausts:
             self.min_resources_ = max(1, int(self.max_resources_ // self.factor ** (required - 1)))
         self.n_possible_iterations_ = possible = 1 + floor_log(self.max_resources_ // self.min_resources_, self.factor)
         self.n_iterations_ = required if self.aggressive_elimination else min(possible, required)
-        self.n_resources_, self.n_candidates_, rungs = [], [], []
+        rungs = []
         for number in range(self.n_iterations_):
             power = max(0, number - required + possible) if self.aggressive_elimination else number
             resources = min(int(self.factor**power * self.min_resources_), self.max_resources_)
             survivors = math.ceil(n / self.factor)
-            rungs.append(Rung(number, resources, survivors))
-            self.n_resources_.append(resources)
-            self.n_candidates_.append(n)
+            rungs.append(Rung(number, n, resources, survivors))
             n = survivors
         return rungs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -13,7 +12,6 @@ from sklearn.model_selection import ParameterSampler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from sktorch_continue.search.budgets import BUDGET
 from sktorch_continue.search.rungs import Distributions, Rung, RungSearch, floor_log
 
 
@@ -79,50 +77,9 @@ class HyperbandSearchCV(RungSearch):
         "min_resources": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(
-        self,
-        estimator: Any,
-        param_distributions: Distributions,
-        *,
-        factor: float = 3,
-        resource: str = BUDGET,
-        max_resources: Any = "auto",
-        min_resources: int = 1,
-        cv: Any = 5,
-        scoring: Any = None,
-        refit: Any = True,
-        error_score: Any = np.nan,
-        return_train_score: bool = True,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        verbose: int = 0,
-        continue_on: str | None = "auto",
-        checkpoint_dir: Any = None,
-        keep_models: bool = False,
-    ) -> None:
-        super().__init__(
-            estimator,
-            param_distributions,
-            resource=resource,
-            max_resources=max_resources,
-            min_resources=min_resources,
-            factor=factor,
-            scoring=scoring,
-            n_jobs=n_jobs,
-            refit=refit,
-            cv=cv,
-            verbose=verbose,
-            random_state=random_state,
-            error_score=error_score,
-            return_train_score=return_train_score,
-            continue_on=continue_on,
-            checkpoint_dir=checkpoint_dir,
-            keep_models=keep_models,
-        )
-
     def _run_search(self, evaluate_candidates: Any, *, callback_ctx: Any = None) -> None:
         """Climb one bracket after the other; called by ``fit``."""
-        self._settle()
+        resource = self._settle()
         if self.min_resources > self.max_resources_:
             raise ValueError(
                 f"min_resources={self.min_resources} is more than max_resources={self.max_resources_}; give fewer "
@@ -134,32 +91,26 @@ class HyperbandSearchCV(RungSearch):
         self.n_candidates_: list[list[int]] = []
         draws = check_random_state(self.random_state)
         draws = np.random.RandomState(draws.randint(2**31 - 1))  # the one that was given moves by one draw
-        context = callback_ctx and callback_ctx.subcontext(
-            task_name="search", max_subtasks=self.n_brackets_
-        ).call_on_fit_task_begin(estimator=self)
-        for bracket in range(deepest, -1, -1):
-            n = math.ceil((deepest + 1) / (bracket + 1) * self.factor**bracket)
-            candidates = _draw(self.param_distributions, n, draws)
-            rungs = list(self._plan_rungs(bracket, len(candidates)))
-            self.n_resources_.append([rung.resources for rung in rungs])
-            if self.verbose:
-                print(f"bracket {bracket}: {self.n_candidates_[-1]} candidates with {self.n_resources_[-1]} epochs")
-            inner = context and context.subcontext(task_name="bracket", max_subtasks=len(rungs)).call_on_fit_task_begin(
-                estimator=self
-            )
-            self._climb(evaluate_candidates, candidates, rungs, inner, bracket=bracket)
-            if inner is not None:
-                inner.call_on_fit_task_end(estimator=self)
-        if context is not None:
-            context.call_on_fit_task_end(estimator=self)
+        with self._task(callback_ctx, "search", self.n_brackets_) as context:
+            for bracket in range(deepest, -1, -1):
+                n = math.ceil((deepest + 1) / (bracket + 1) * self.factor**bracket)
+                candidates = _draw(self.param_distributions, n, draws)
+                rungs = self._plan_rungs(bracket, len(candidates))
+                self.n_resources_.append([rung.resources for rung in rungs])
+                self.n_candidates_.append([rung.candidates for rung in rungs])
+                if self.verbose:
+                    print(f"bracket {bracket}: {self.n_candidates_[-1]} candidates with {self.n_resources_[-1]} epochs")
+                with self._task(context, "bracket", len(rungs)) as inner:
+                    self._climb(evaluate_candidates, candidates, rungs, resource, inner, bracket=bracket)
 
-    def _plan_rungs(self, bracket: int, n: int) -> Iterator[Rung]:
-        self.n_candidates_.append([])
+    def _plan_rungs(self, bracket: int, n: int) -> list[Rung]:
+        rungs = []
         for number in range(bracket + 1):
-            self.n_candidates_[-1].append(n)
             resources = max(self.min_resources, int(self.max_resources_ / self.factor ** (bracket - number)))
-            n = max(1, int(n / self.factor))
-            yield Rung(number, resources, n)
+            survivors = max(1, int(n / self.factor))
+            rungs.append(Rung(number, n, resources, survivors))
+            n = survivors
+        return rungs
 
 
 def _draw(distributions: Distributions, n: int, draws: np.random.RandomState) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Self
@@ -15,7 +15,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktorch_continue.search.base import WarmStartSearch, keep_runs
-from sktorch_continue.search.budgets import find_budget
+from sktorch_continue.search.budgets import BUDGET, find_budget
 
 Distributions = Mapping[str, Any] | list[Mapping[str, Any]]
 
@@ -28,6 +28,8 @@ class Rung:
     ----------
     number : int
         From 0.
+    candidates : int
+        That are evaluated.
     resources : int
         Epochs every candidate is trained to.
     survivors : int
@@ -35,6 +37,7 @@ class Rung:
     """
 
     number: int
+    candidates: int
     resources: int
     survivors: int
 
@@ -43,6 +46,7 @@ class RungSearch(WarmStartSearch):
     """A search over rungs of growing ``max_epochs``, whose survivors go on training."""
 
     _rungs = True
+    _decides = "n_resources"  # the best candidate is one of those that have most of it
 
     _parameter_constraints: dict[str, Any] = {
         **{name: kinds for name, kinds in BaseSearchCV._parameter_constraints.items() if name != "pre_dispatch"},
@@ -67,21 +71,21 @@ class RungSearch(WarmStartSearch):
         estimator: Any,
         param_distributions: Distributions,
         *,
-        resource: str,
-        max_resources: Any,
-        min_resources: Any,
-        factor: float,
-        scoring: Any,
-        n_jobs: int | None,
-        refit: Any,
-        cv: Any,
-        verbose: int,
-        random_state: Any,
-        error_score: Any,
-        return_train_score: bool,
-        continue_on: str | None,
-        checkpoint_dir: Any,
-        keep_models: bool,
+        factor: float = 3,
+        resource: str = BUDGET,
+        max_resources: Any = "auto",
+        min_resources: Any = 1,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        continue_on: str | None = "auto",
+        checkpoint_dir: Any = None,
+        keep_models: bool = False,
     ) -> None:
         super().__init__(
             estimator,
@@ -133,34 +137,38 @@ class RungSearch(WarmStartSearch):
         self._search(X, y, params, self._kept_for(X, y, params))
         return self
 
-    def _settle(self) -> None:
-        """Find the resource and how much there is of it, before the first rung."""
-        self._resource = find_budget(self.estimator, self.resource)
-        most = self.estimator.get_params()[self._resource] if self.max_resources == "auto" else self.max_resources
+    def _settle(self) -> str:
+        """Return the full name of the resource, and find out how much there is of it, before the first rung."""
+        resource = find_budget(self.estimator, self.resource)
+        most = self.estimator.get_params()[resource] if self.max_resources == "auto" else self.max_resources
         if not isinstance(most, Integral) or most < 1:
-            raise ValueError(
-                f"max_resources='auto' is {self._resource}={most!r}; an integer of at least 1 was expected"
-            )
+            raise ValueError(f"max_resources='auto' is {resource}={most!r}; an integer of at least 1 was expected")
         self.max_resources_ = int(most)
         grids = self.param_distributions if isinstance(self.param_distributions, list) else [self.param_distributions]
-        if any(self._resource in grid for grid in grids):
+        if any(resource in grid for grid in grids):
             raise ValueError(
-                f"{self._resource!r} is the resource, which the search sets itself, and is in param_distributions as "
-                "well; take it out there"
+                f"{resource!r} is the resource, which the search sets itself, and is in param_distributions as well; "
+                "take it out there"
             )
         if isinstance(self.scoring, list | tuple | dict) and not isinstance(self.refit, str):
             raise ValueError(
                 f"refit={self.refit!r} with several scores: the name of the one that decides who survives was expected"
             )
+        return resource
 
     def _climb(
-        self, evaluate: Any, candidates: list[dict[str, Any]], rungs: Iterable[Rung], context: Any, **columns: int
+        self,
+        evaluate: Any,
+        candidates: list[dict[str, Any]],
+        rungs: list[Rung],
+        resource: str,
+        context: Any,
+        **columns: int,
     ) -> list[dict[str, Any]]:
         """Evaluate candidates rung by rung; return those that survive the last one."""
-        rungs = list(rungs)
         for rung in rungs:
             keep_runs(rung is not rungs[-1])
-            rows = [{**candidate, self._resource: rung.resources} for candidate in candidates]
+            rows = [{**candidate, resource: rung.resources} for candidate in candidates]
             facts = {**columns, "iter": rung.number, "n_resources": rung.resources}
             results = self._evaluate(
                 evaluate,
@@ -188,17 +196,11 @@ class RungSearch(WarmStartSearch):
             raise ValueError(f"refit={self.refit!r}; the name of the score that decides was expected, one of {scores}")
         return wanted
 
-    @staticmethod
-    def _select_best_index(refit: Any, refit_metric: str, results: dict[str, Any]) -> int:
-        """Return the row of the best candidate among those that were given the most epochs; called by ``fit``."""
-        return best_of_last(results, "n_resources", refit_metric)
-
-
-def best_of_last(results: dict[str, Any], column: str, metric: str) -> int:
-    """Return the row with the best score among those with the largest value of a column."""
-    last = np.flatnonzero(results[column] == np.max(results[column]))
-    scores = results[f"mean_test_{metric}"][last]
-    return int(last[0 if np.isnan(scores).all() else np.nanargmax(scores)])
+    def _select_best_index(self, refit: Any, refit_metric: str, results: dict[str, Any]) -> int:
+        """Return the row of the best candidate among those that came furthest; called by ``fit``."""
+        last = np.flatnonzero(results[self._decides] == np.max(results[self._decides]))
+        scores = results[f"mean_test_{refit_metric}"][last]
+        return int(last[0 if np.isnan(scores).all() else np.nanargmax(scores)])
 
 
 def _best(scores: np.ndarray, n: int) -> list[int]:
