@@ -79,6 +79,20 @@ class Noisy(nn.Module):
         return self.out(self.drop(torch.relu(self.norm(self.hidden(x)))))
 
 
+def of_width(width):
+    """Return a class that has the name of all others, and closes over its width."""
+
+    class Net(nn.Module):
+        def __init__(self, n_features_in, n_outputs):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(n_features_in, width), nn.Tanh(), nn.Linear(width, n_outputs))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    return Net
+
+
 class Watching(nn.Module):
     """Appends what it sees in training mode to ``Watching.seen``, which all copies share."""
 

@@ -10,26 +10,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from modules import Noisy
+from modules import Noisy, of_width
 from torch import nn
 
 from sktorch_continue.callbacks import Callback, EarlyStopping, EpochScoring
 from sktorch_continue.callbacks.base import reads_max_epochs
 from sktorch_continue.estimators.digests import digest
-
-
-def of_width(width):
-    """Return a class that closes over a number."""
-
-    class Net(nn.Module):
-        def __init__(self, n_features_in, n_outputs):
-            super().__init__()
-            self.layers = nn.Sequential(nn.Linear(n_features_in, width), nn.Linear(width, n_outputs))
-
-        def forward(self, x):
-            return self.layers(x)
-
-    return Net
 
 
 def with_attribute(value):

@@ -4,10 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+from modules import of_width
 from searching import NET, TRAINED, XR, YR, Counts, X, Y, assert_same_results, net
 from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GridSearchCV, KFold
-from torch import nn
 
 from sktorch_continue import (
     Callback,
@@ -19,20 +19,6 @@ from sktorch_continue import (
 from sktorch_continue.testing import first_difference
 
 OPTIONS = {"cv": 2, "scoring": "neg_log_loss"}
-
-
-def of_width(width):
-    """Return a class that has the name of all others."""
-
-    class Net(nn.Module):
-        def __init__(self, n_features_in, n_outputs):
-            super().__init__()
-            self.layers = nn.Sequential(nn.Linear(n_features_in, width), nn.Tanh(), nn.Linear(width, n_outputs))
-
-        def forward(self, x):
-            return self.layers(x)
-
-    return Net
 
 
 class Scaled(TorchClassifier):

@@ -592,6 +592,39 @@ def test_the_progress_bar_of_scikit_learn_comes_to_its_end(name, capsys):
     assert not re.search(r"\b[0-9]{1,2}%", shown)
 
 
+class Counting:
+    """A callback of scikit-learn's kind that keeps count in itself."""
+
+    def __init__(self):
+        self.tasks = 0
+
+    def setup(self, *args, **kwargs):
+        """Nothing to set up."""
+
+    def teardown(self, *args, **kwargs):
+        """Nothing to take down."""
+
+    def on_fit_task_begin(self, *args, **kwargs):
+        """Count."""
+        self.tasks += 1
+
+    def on_fit_task_end(self, *args, **kwargs):
+        """Ask for nothing."""
+        return False
+
+
+@pytest.mark.parametrize("where", ["alone", "in a pipeline"])
+def test_a_callback_that_keeps_count_makes_no_other_training(where):
+    """Survivors of a rung go on although the callback on the network has another count by then."""
+    estimator, prefix = net(module=Linear).set_callbacks(Counting()), ""
+    if where == "in a pipeline":
+        estimator, prefix = make_pipeline(StandardScaler(), estimator), "torchclassifier__"
+    rates = {f"{prefix}lr": [0.01, 0.03, 0.1, 0.3]}
+    search = WarmStartHalvingSearchCV(estimator, rates, max_resources=4, factor=2, cv=2).fit(X, Y)
+    assert search.n_resources_ == [1, 2, 4]
+    assert search.reuse_["epochs_trained"].sum() == 2 * (4 * 1 + 2 * 1 + 1 * 2)
+
+
 def test_a_monitor_on_the_network_logs_the_epochs_a_chain_adds():
     """Of 1, 2 and 4 epochs on two splits each epoch is scored once, with the path to its candidate."""
     monitor = sklearn_callback.ScoringMonitor(scoring="accuracy")

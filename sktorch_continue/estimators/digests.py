@@ -14,9 +14,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from joblib.hashing import NumpyHasher
+from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from sktorch_continue.estimators.storage import CALLBACK_ATTRIBUTES
 from sktorch_continue.specification import describe_code
 from sktorch_continue.versions import __version__, versions
 
@@ -90,6 +92,8 @@ class _ContentHasher(NumpyHasher):
             return lambda: _of_tensor(obj)
         if (inspect.isfunction(obj) or inspect.isclass(obj)) and _is_own(obj):
             return lambda: _of_definition(obj) if self._inline else _as_first_met(obj)
+        if isinstance(obj, BaseEstimator):
+            return lambda: _of_estimator(obj)
         return None
 
 
@@ -116,6 +120,12 @@ def _of_tensor(tensor: torch.Tensor) -> tuple[Any, ...]:
         return facts
     content = tensor.detach().cpu().contiguous()
     return (*facts, list(tensor.shape), content.reshape(-1).view(torch.uint8).numpy())
+
+
+def _of_estimator(estimator: BaseEstimator) -> tuple[Any, ...]:
+    """Return class and attributes, but for callbacks of scikit-learn, which decide nothing and may keep count."""
+    attributes: dict[str, Any] = estimator.__getstate__()
+    return ("estimator", type(estimator), {n: v for n, v in attributes.items() if n not in CALLBACK_ATTRIBUTES})
 
 
 def _of_function(function: Any) -> tuple[Any, ...]:

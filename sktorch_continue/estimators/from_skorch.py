@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -45,6 +45,89 @@ METHODS = (
     "get_iterator",
     "get_split_datasets",
 )
+
+
+class FromSkorch:
+    """Gives an estimator the way in from skorch."""
+
+    @classmethod
+    def from_skorch(cls, net: Any, X: Any = None, **params: Any) -> Self:
+        """Return a fitted estimator with the run of a skorch net: it predicts the same, and training goes on.
+
+        Parameters
+        ----------
+        net : skorch net
+            Fitted, or at least initialized; a ``NeuralNetClassifier`` or ``NeuralNetBinaryClassifier`` for
+            ``TorchClassifier``, a ``NeuralNetRegressor`` for ``TorchRegressor``. It is left as it is, and skorch is not
+            imported.
+        X : as in :meth:`fit`, optional
+            Some rows, as the net was fitted on; needed where the first layer of the module is not a ``Linear``, which
+            tells the number of columns.
+        **params
+            Parameters to use instead of those of the net.
+
+        Returns
+        -------
+        estimator
+
+        Raises
+        ------
+        TypeError
+            If it is no net of these classes, one for another kind of target, or one whose methods are overridden.
+        ValueError
+            If the net is not initialized, what a row looks like cannot be told, or a part of it has no counterpart and
+            decides what it predicts or how it trains.
+
+        Warns
+        -----
+        ContinuationWarning
+            Naming what has no counterpart and is left out; and where the net has held rows out for validation, which
+            cannot be known here.
+
+        Notes
+        -----
+        What becomes of a net:
+
+        ================================================ =============================================================
+        skorch                                           here
+        ================================================ =============================================================
+        ``module``, ``module__x``                        the same; an instance is copied with its weights
+        ``module_``: weights, buffers, what is frozen    the same
+        ``criterion``, ``criterion__x``                  the same; ``NLLLoss`` of a classifier, which takes
+                                                         probabilities in skorch, becomes ``NLLLossOfProbabilities``
+        ``optimizer``, ``optimizer__x``, ``lr``          the same, with the state of ``optimizer_``; torch's fused
+                                                         implementation where there is one
+        ``max_epochs``, ``warm_start``, ``compile``      the same
+        ``batch_size``, ``iterator_train__batch_size``   ``batch_size``; -1 is one of all rows
+        ``iterator_train__shuffle``, ``__drop_last``     ``shuffle`` (False where it was not set, as in skorch),
+                                                         ``drop_last``
+        ``train_split=ValidSplit(k)``                    ``validation_fraction=1/k``, with new rows; None for another
+                                                         split, with a warning
+        ``device``, ``verbose``                          the same; ``device=None`` is the CPU, ``verbose`` 0 or 1
+        ``LRScheduler``                                  ``lr_scheduler`` and its arguments, with its state
+        ``EarlyStopping``                                ``EarlyStopping``, which counts anew, as skorch's does; a
+                                                         relative threshold becomes 0, with a warning
+        ``EpochScoring``, ``GradientNormClipping``       ``EpochScoring``, ``GradientClipping``
+        ``EpochTimer``, ``PrintLog``, ``ProgressBar``    built in
+        other callbacks                                  left out, with a warning
+        ``history``: completed epochs                    ``history_``, as one call; batches are left out
+        ``classes_``                                     0 to n_outputs - 1: what skorch's ``predict`` returns, whatever
+                                                         its ``classes_`` say
+        output of ``predict`` of a regressor             the same values, of shape (n_samples,) for one output
+        ``predict_nonlinearity``, ``threshold`` set      refused
+        own ``dataset``, iterators, samplers             refused
+        ``optimizer__param_groups``                      refused
+        overridden methods, several modules              refused
+        ================================================ =============================================================
+
+        Examples
+        --------
+        >>> from sktorch_continue import TorchClassifier
+        >>> def take_over(net, X, y):
+        ...     return TorchClassifier.from_skorch(net).continue_fit(X, y, max_epochs=20)
+        """
+        estimator: Self = taken_over(cls, net, X, params)
+        return estimator
 
 
 def taken_over(cls: Any, net: Any, X: Any, given: dict[str, Any]) -> Any:
