@@ -375,6 +375,17 @@ def test_a_clone_made_inside_is_fitted_outside_as_ever(tmp_path: Path, monkeypat
     assert pickle.loads(pickle.dumps(made)).n_epochs_ == 3
 
 
+def test_a_clone_made_inside_leaves_a_folder_of_ones_own_alone(tmp_path: Path) -> None:
+    """A context that is over is over for its clones and their pickles as well, though its folder stays."""
+    with hot_start(tmp_path):
+        clone(counted(max_epochs=2)).fit(X, Y)
+        made = clone(counted(max_epochs=3))
+    stored = sorted(tmp_path.rglob("*"))
+    assert trained_by(pickle.loads(pickle.dumps(made)), X, Y) == 3
+    assert trained_by(made, X, Y) == 3
+    assert sorted(tmp_path.rglob("*")) == stored
+
+
 def test_runs_in_a_folder_of_ones_own_stay(tmp_path: Path) -> None:
     """A later context with the same folder finds them, one with another does not."""
     for n_epochs, folder, trained in ((2, "one", 2), (3, "one", 1), (3, "two", 3), (3, "one", 0)):

@@ -140,6 +140,14 @@ def test_names_of_columns_are_kept(frame: Any) -> None:
     assert fitted.n_features_in_ == N_FEATURES
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_rows_without_names_are_told_after_a_fit_with_names(dtype: Any) -> None:
+    """Predictions on an array say, as scikit-learn's do, that the names of its columns cannot be compared."""
+    fitted = classifier().fit(pd.DataFrame(X, columns=NAMES), LABELS)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        fitted.predict(X.astype(dtype))
+
+
 @pytest.mark.parametrize(
     "later",
     [
