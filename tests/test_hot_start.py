@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from searching import (
     CASES,
     NET,
@@ -384,6 +385,45 @@ def test_a_clone_made_inside_leaves_a_folder_of_ones_own_alone(tmp_path: Path) -
     assert trained_by(pickle.loads(pickle.dumps(made)), X, Y) == 3
     assert trained_by(made, X, Y) == 3
     assert sorted(tmp_path.rglob("*")) == stored
+
+
+class StopsAfterTwo(Callback):
+    """Ends a run."""
+
+    def on_epoch_end(self, run: Any) -> None:
+        if run.n_epochs == 2:
+            run.stop("enough")
+
+
+def test_a_finished_run_is_that_of_the_fit_that_found_it() -> None:
+    """A run that a callback ended trains no further in a longer fit, and has the target and parameters of that one."""
+    cold = net(max_epochs=5, callbacks=[StopsAfterTwo()]).fit(X, Y)
+    with hot_start():
+        net(max_epochs=3, callbacks=[StopsAfterTwo()]).fit(X, Y)
+        found = net(max_epochs=5, callbacks=[StopsAfterTwo()]).fit(X, Y)
+    states = [estimator._run.state_dict() for estimator in (cold, found)]
+    for state in states:
+        del state["id"]
+        for record in (*state["history"]["calls"], *state["history"]["rows"]):
+            record.pop("started", None)
+            record.pop("duration", None)
+    assert first_difference(*states) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "other", "back"),
+    [(torch.set_num_threads, 2, 1), (torch.set_default_dtype, torch.float64, torch.float32)],
+    ids=["threads", "dtype"],
+)
+def test_what_decides_bits_in_the_process_makes_another_training(change: Any, other: Any, back: Any) -> None:
+    """A run of another number of threads, or of another default dtype, is not gone on with."""
+    with hot_start():
+        trained_by(counted(max_epochs=1), X, Y)
+        change(other)
+        try:
+            assert trained_by(counted(max_epochs=2), X, Y) == 2
+        finally:
+            change(back)
 
 
 def test_runs_in_a_folder_of_ones_own_stay(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from sktorch_continue import (
     make_continuable_pipeline,
 )
 from sktorch_continue.estimators import tasks
+from sktorch_continue.estimators.stores import MemoryStore, active
 from sktorch_continue.testing import assert_same_run, first_difference
 
 sklearn_callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9 has no callbacks")
@@ -368,10 +369,13 @@ def test_a_checkpoint_knows_of_the_wish(tmp_path):
     assert not any(b"_skl_callbacks" in path.read_bytes() for path in tmp_path.rglob("*.json"))
 
 
-def test_hot_start_does_not_take_up_a_run_that_was_stopped_on_request(tmp_path):
-    """Callbacks are no parameters: the same fit without them trains all its epochs, from those before the wish."""
-    with hot_start(tmp_path):
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_a_run_that_was_stopped_on_request_is_not_taken_up(where, tmp_path):
+    """Callbacks are no parameters: the same fit without them trains all its epochs."""
+    store = MemoryStore()
+    with hot_start(tmp_path) if where == "folder" else active(store):
         stopped = net(max_epochs=6).set_callbacks(StopsAt(2)).fit(X, Y)
+        store.settle()
         whole = net(max_epochs=6).fit(X, Y)
     assert (stopped.n_epochs_, whole.n_epochs_) == (2, 6)
     assert_same_run(whole, net(max_epochs=6).fit(X, Y), X)
