@@ -14,6 +14,7 @@ from torch import nn
 
 from sktorch_continue import (
     Callback,
+    CSVLogger,
     EarlyStopping,
     EpochScoring,
     Freeze,
@@ -23,7 +24,8 @@ from sktorch_continue import (
     TorchRegressor,
     Unfreeze,
 )
-from sktorch_continue.callbacks import HOOKS
+from sktorch_continue.callbacks import HOOKS, ProgressLine
+from sktorch_continue.callbacks.runner import Hooks
 from sktorch_continue.testing import (
     Interrupt,
     assert_same_run,
@@ -114,6 +116,14 @@ def test_gradients_are_seen_at_every_evaluation_of_a_closure():
     evaluations = next(iter(model.optimizer_.state.values()))["func_evals"]
     assert evaluations > 1
     assert calls[2:-3] == ["step_begin", *["gradients"] * evaluations, "step_end"]
+
+
+@pytest.mark.parametrize(("acting", "others_act"), [([], False), ([GradientClipping(max_norm=1.0)], True)])
+def test_who_only_watches_a_step_does_not_act(acting, others_act):
+    """Watchers at every step leave a step as short as it is without them."""
+    hooks = Hooks([ProgressLine(), CSVLogger("unused", every_n_steps=1), *acting])
+    assert hooks.of("on_step_end")
+    assert hooks.act(["on_step_begin", "on_gradients", "on_step_end"]) is others_act
 
 
 def test_callbacks_are_called_in_the_order_of_the_list():

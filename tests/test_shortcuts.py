@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from sktorch_continue import TorchRegressor, shortcuts
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.shortcuts import Update, backward_for, update_of
+from sktorch_continue.testing import first_difference
 
 
 def network() -> nn.Sequential:
@@ -126,27 +128,64 @@ def test_what_is_not_known_is_stepped_by_itself(make: Callable[[Any], Optimizer]
     assert update._groups is None
 
 
-class LateHook(Callback):
-    """Registers a hook of the optimizer in the middle of an epoch."""
+class Listens(Callback):
+    """Counts the steps of the optimizer by a hook of its own."""
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def on_step_begin(self, run: Any) -> None:
-        """Register at the third step."""
-        if run.n_steps == 2:
-            run.optimizer.register_step_post_hook(self.count)
+    def listen(self, run: Any) -> None:
+        """Register the hook."""
+        run.optimizer.register_step_post_hook(self.count)
 
     def count(self, *args: Any) -> None:
         """Count a step."""
         self.calls += 1
 
 
-def test_a_hook_that_comes_late_is_called() -> None:
-    """A callback may change the optimizer between two steps; the very next one knows."""
+class ListensFromThirdStep(Listens):
+    """Begins in the middle of an epoch."""
+
+    def on_step_begin(self, run: Any) -> None:
+        """Register at the third step."""
+        if run.n_steps == 2:
+            self.listen(run)
+
+
+class ListensFromSecondEpoch(Listens):
+    """Begins between two epochs, and does nothing at steps."""
+
+    def on_epoch_end(self, run: Any) -> None:
+        """Register after the first epoch."""
+        if run.n_epochs == 1:
+            self.listen(run)
+
+
+@pytest.mark.parametrize(("callback", "missed"), [(ListensFromThirdStep(), 2), (ListensFromSecondEpoch(), 6)])
+def test_a_hook_that_comes_late_is_called(callback: Listens, missed: int) -> None:
+    """A callback may change the optimizer between two steps, or two epochs; the very next step knows."""
     X, y = real_data()
-    model = TorchRegressor(batch_size=4, max_epochs=1, callbacks=[LateHook()], random_state=0).fit(X, y)
-    assert model.callbacks_["LateHook"].calls == model.n_steps_ - 2 > 0
+    model = TorchRegressor(batch_size=4, max_epochs=2, callbacks=[("late", callback)], random_state=0).fit(X, y)
+    assert model.callbacks_["late"].calls == model.n_steps_ - missed == 12 - missed
+
+
+class LoadsMoments(Callback):
+    """Loads the optimizer's own state into it, which makes new tensors."""
+
+    def on_epoch_end(self, run: Any) -> None:
+        """Load."""
+        run.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
+
+
+def test_moments_that_were_replaced_between_epochs_are_those_that_move() -> None:
+    """A callback may load a state into the optimizer; training goes on from it, and in it."""
+    X, y = real_data()
+    plain, loaded = (
+        TorchRegressor(batch_size=4, max_epochs=3, callbacks=callbacks, random_state=0).fit(X, y)
+        for callbacks in ([], [LoadsMoments()])
+    )
+    assert first_difference(plain.optimizer_.state_dict(), loaded.optimizer_.state_dict()) is None
+    assert all(map(torch.equal, plain.module_.parameters(), loaded.module_.parameters()))
 
 
 def test_a_hook_of_all_optimizers_hears_the_steps_of_the_run_alone() -> None:

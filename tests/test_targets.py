@@ -266,6 +266,27 @@ def test_log_probabilities_go_into_nll_loss() -> None:
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
+def test_a_criterion_that_sums_is_recorded_per_row(weight: Any) -> None:
+    """The history has the mean over rows whatever the reduction, over unequal batches and with weights as well."""
+    some = slice(0, 11)
+    validation = {
+        "X_val": X[some],
+        "y_val": VALUES[some],
+        "sample_weight_val": None if weight is None else weight[some],
+    }
+    mean, summed = (
+        regressor(criterion=nn.L1Loss(reduction=reduction), lr=0.0, max_epochs=1, batch_size=7)
+        .fit(X, VALUES, weight, **validation)
+        .history_[0]
+        for reduction in ("mean", "sum")
+    )
+    assert N_ROWS % 7
+    assert summed["train_loss"] == pytest.approx(mean["train_loss"], rel=1e-6)
+    assert summed["valid_loss"] == pytest.approx(mean["valid_loss"], rel=1e-6)
+    assert mean["train_loss"] != pytest.approx(mean["valid_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS], ids=["plain", "weighted"])
 def test_a_loss_function_trains_like_its_class(weight: Any) -> None:
     """A function of (output, target) is a criterion, with per-sample losses where it has a reduction."""
     same_weights(classifier().fit(X, LABELS, weight), classifier(criterion=F.cross_entropy).fit(X, LABELS, weight))
