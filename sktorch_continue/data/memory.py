@@ -55,7 +55,7 @@ class Seen:
     @classmethod
     def of(cls, rows: RowIdentities, columns: np.ndarray | None = None, n_rows: int | None = None) -> Self:
         """Choose some of the rows, as many as are kept by default; the columns as well where they are not given."""
-        keys, first = np.unique(rows.hashes, return_index=True)
+        keys, first = _smallest(rows.hashes, max(KEPT_ROWS, n_rows or 0))
         columns = rows.varying_columns(first[:KEPT_ROWS], KEPT_COLUMNS) if columns is None else columns
         n_rows = kept_rows(columns) if n_rows is None else n_rows
         chosen = first[:n_rows]
@@ -89,6 +89,18 @@ class Seen:
         """Return the record that :meth:`state_dict` describes."""
         arrays = {name: value.numpy().copy() for name, value in state.items() if name != "codes"}
         return cls(**{**arrays, "keys": arrays["keys"].view(np.uint64)}, codes=state["codes"])
+
+
+def _smallest(hashes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `n` smallest distinct hashes, or all, ascending, and where each stands first; sorting all is slow."""
+    some = np.arange(len(hashes))
+    if len(hashes) > 4 * n:
+        some = np.flatnonzero(hashes <= np.partition(hashes, 2 * n)[2 * n])
+    keys, first = np.unique(hashes[some], return_index=True)
+    if len(keys) < n and len(some) < len(hashes):  # few are distinct
+        keys, first = np.unique(hashes, return_index=True)
+        some = np.arange(len(hashes))
+    return keys[:n], some[first[:n]]
 
 
 def kept_rows(columns: np.ndarray) -> int:

@@ -135,7 +135,7 @@ def _multipliers(width: int) -> np.ndarray:
 
 def _mix(words: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
     """Hash each row of uint32 words: a random linear form modulo 2**64, then a scrambling of its bits."""
-    mixed = words.astype(np.uint64) @ multipliers
+    mixed = np.einsum("ij,j->i", words, multipliers)  # without a copy of the words in 64 bits
     mixed ^= mixed >> np.uint64(32)
     mixed *= np.uint64(0x9E3779B97F4A7C15)
     return np.asarray(mixed ^ (mixed >> np.uint64(29)))

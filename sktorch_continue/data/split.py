@@ -29,6 +29,8 @@ class HeldOut:
 
         The search for rows that differ in last bits is made only for those that are not there exactly.
         """
+        if len(self._hashes) == 0:
+            return np.zeros(len(rows), dtype=bool)
         held = np.isin(rows.hashes, self._hashes)
         missing = ~np.isin(self._hashes, rows.hashes)
         if missing.any() and not held.all():

@@ -70,7 +70,11 @@ class ClassTarget:
                     f"y has {indicator.shape[1]} labels, but this run was fitted on {self.n_outputs}"
                 )
             return indicator.astype(np.float64)
-        labels = check_labels(y)
+        labels = check_column(y)
+        known = self._positions(labels)
+        if known is not None:
+            return known
+        check_classification_targets(labels)
         unseen = sorted(set(labels.tolist()) - set(self.classes.tolist()), key=str)
         if unseen:
             raise ContinuationError(
@@ -78,6 +82,14 @@ class ClassTarget:
                 "Name all classes at the first call (partial_fit(..., classes=...)) or fit a new run"
             )
         return np.searchsorted(self.classes, labels).astype(np.int64)
+
+    def _positions(self, labels: np.ndarray) -> np.ndarray | None:
+        """Return positions in `classes`, or None where not all labels are plainly there; a shorter look at them."""
+        kind = labels.dtype.kind
+        if kind != self.classes.dtype.kind or kind not in "biuU":
+            return None
+        positions = np.minimum(np.searchsorted(self.classes, labels), self.n_outputs - 1)
+        return positions.astype(np.int64) if (self.classes[positions] == labels).all() else None
 
 
 def is_multilabel(y: Any) -> bool:
@@ -103,10 +115,15 @@ def check_indicator(y: Any) -> np.ndarray:
 
 def check_labels(y: Any, *, warn: bool = True) -> np.ndarray:
     """Return labels of shape (n_samples,), refusing NaN and continuous values; a column is flattened, and told."""
-    check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
-    labels = column_or_1d(y, warn=warn)
+    labels = check_column(y, warn=warn)
     check_classification_targets(labels)
-    return np.asarray(labels)
+    return labels
+
+
+def check_column(y: Any, *, warn: bool = True) -> np.ndarray:
+    """Return y of shape (n_samples,), refusing NaN; a column is flattened, and told."""
+    check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
+    return np.asarray(column_or_1d(y, warn=warn))
 
 
 class RealTarget:
