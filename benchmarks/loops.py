@@ -118,61 +118,63 @@ class TensorLoop(HandLoop):
 class FastestLoop(HandLoop):
     """The fastest loop we could write for any module; whoever finds a faster one puts it here.
 
-    Tried with 50-128-64-10 on one thread of an AMD EPYC, torch 2.13, as the median of 41 paired rounds over
-    :class:`TensorLoop` at batch 32 / 128 / 1024. Kept:
+    Tried with 50-128-64-10 on one thread of an AMD EPYC, torch 2.13, as medians of paired rounds. All of it together
+    takes .52 / .59 / .76 / .85 / .95 of :class:`TensorLoop` at batch 32 / 128 / 512 / 1024 / 4096. Kept:
 
-    - one flat tensor of weights that the parameters are views of, its gradients likewise, one zero-fill and one
-      Adam over it: .96 / .98 / .99
-    - Adam by its function in place of ``Optimizer.step``, which costs 40 µs of Python: .87 / .90 / .96;
-      by the operation below that function another .90 / - / .94
-    - losses collected and added once an epoch: .97 / .97 / .97
-    - several batches gathered in one call, then cut into views (256 KiB of them: no more memory than that):
-      .98 / 1.00 / 1.00 at 64 KiB, another .97 / - / .97 at 256 KiB
-    - ``torch.autograd.backward`` with the 1 it starts from made once: 1.00 / .99 / .98
+    - Adam by the operation below ``Optimizer.step``, which costs 40 µs of Python, and one counter for all weights
+    - the engine below ``Tensor.backward``, with the 1 it starts from made once
+    - gradients set to None: the tensors that backward makes are used as they are
+    - losses collected and added once an epoch
+    - several batches gathered in one call, then cut into views (256 KiB of them: no more memory than that)
+    - layers of a plain sequence, and the criterion, by their ``forward``: without a look for hooks, 8 µs a step
 
-    All of them: .72 / - / about .95. Left out, since they were slower or no faster: gradients set to None and put
-    together by ``torch.cat`` (1.00 / .99 / 1.00) or flattened in one call (.98 / .99 / 1.02) instead of views;
-    ``index_select`` into buffers that are kept (.99 / .99 / .99); the whole epoch gathered at once (.98 / 1.02 / .99,
-    and a copy of X); indexing ``X[rows]`` (1.04 / 1.05 / 1.07); ``torch.autograd.grad`` (.96 / 1.00 / .93, when
-    ``None`` alone made .93 / .96 / .96); ``torch.jit.trace`` of module and loss (1.07 / - / 1.12).
+    Left out, since they were slower or no faster: one flat tensor of weights and one of gradients that the parameters
+    are views of, with one zero-fill and one Adam over it (1.09 / 1.10 / 1.06 / 1.04 / 1.03: backward then adds to each
+    gradient what it would hand over otherwise); gradients put together by ``torch.cat`` or flattened in one call;
+    ``index_select`` into buffers that are kept; the whole epoch gathered at once, which is a copy of X; indexing
+    ``X[rows]``; ``torch.autograd.grad``; ``torch.jit.trace`` of module and loss.
 
     Not tried: a backward pass written by hand, which is another model for every module.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        parameters = list(self.module.parameters())
-        self.weights = torch.cat([p.detach().reshape(-1) for p in parameters])
-        self.gradients = torch.zeros_like(self.weights)
-        sizes = [p.numel() for p in parameters]
-        pieces = zip(parameters, self.weights.split(sizes), self.gradients.split(sizes), strict=True)
-        for parameter, weight, gradient in pieces:
-            parameter.data = weight.view_as(parameter)
-            parameter.grad = gradient.view_as(parameter)
-        self.moments = [torch.zeros_like(self.weights)], [torch.zeros_like(self.weights)]
-        self.counter = torch.zeros(())
+        self.weights = list(self.module.parameters())
+        self.moments = [torch.zeros_like(w) for w in self.weights], [torch.zeros_like(w) for w in self.weights]
+        self.counter = torch.zeros(len(self.weights))
         self.one = torch.ones(())
+        plain = type(self.module) is nn.Sequential
+        self.line = [layer.forward for layer in self.module] if plain else [self.module]
 
     def epoch(self, X: torch.Tensor, y: torch.Tensor) -> float:
-        module, criterion, gradients, one, rate = self.module, self.criterion, self.gradients, self.one, self.rate
-        backward, adam, counter = torch.autograd.backward, torch._fused_adam_, self.counter
-        state = [self.weights], [gradients], *self.moments, [], [counter]
+        line, criterion, one, rate = self.line, self.criterion.forward, self.one, self.rate
+        weights, moments, counter, counts = self.weights, self.moments, self.counter, list(self.counter.unbind())
+        backward, adam = torch.autograd.Variable._execution_engine.run_backward, torch._fused_adam_
         losses = []
         for step, (xb, yb) in enumerate(self.batches(X, y), self.n_steps):
-            gradients.zero_()
-            loss = criterion(module(xb), yb)
-            backward(loss, one)
+            for weight in weights:
+                weight.grad = None
+            output = xb
+            for forward in line:
+                output = forward(output)
+            loss = criterion(output, yb)
+            backward((loss,), (one,), False, False, (), allow_unreachable=True, accumulate_grad=True)
             counter.add_(1)
-            adam(
-                *state,
-                lr=LR if rate is None else rate(step),
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=0.0,
-                eps=EPS,
-                amsgrad=False,
-                maximize=False,
-            )
+            with torch.no_grad():
+                adam(
+                    weights,
+                    [weight.grad for weight in weights],
+                    *moments,
+                    [],
+                    counts,
+                    lr=LR if rate is None else rate(step),
+                    beta1=BETAS[0],
+                    beta2=BETAS[1],
+                    weight_decay=0.0,
+                    eps=EPS,
+                    amsgrad=False,
+                    maximize=False,
+                )
             losses.append(loss.detach())
         self.n_steps += len(losses)
         total = torch.stack(losses)

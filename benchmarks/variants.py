@@ -1,4 +1,4 @@
-"""What do ``compile=True`` and bfloat16 bring over the same training without?
+"""What do ``compile=True``, bfloat16 and a gradient scaler bring, or cost, over the same training without?
 
 Both continue an estimator that has trained already, so that the compiler's work is not in the ratio; how long it took
 is noted below the table.
@@ -12,8 +12,6 @@ import warnings
 
 from harness import OURS, Found, Settings, compare, main, take_turns
 from peers import estimator, tabular
-
-from sktorch_continue import TorchClassifier
 
 EPOCHS = {128: 4, 1024: 12}
 
@@ -51,12 +49,15 @@ def compiled(settings: Settings) -> Found:
 
 def autocast(settings: Settings) -> Found:
     """Forward and loss in bfloat16."""
-    if "autocast" not in TorchClassifier().get_params():
-        return Found(notes=["bfloat16 is left out: the estimator has no parameter `autocast`."])
     return against_plain('autocast="bfloat16"', settings, autocast="bfloat16")
 
 
-CASES = {"compile": compiled, "autocast": autocast}
+def scaled(settings: Settings) -> Found:
+    """Gradients scaled, the rest in float32: what the scaler alone costs."""
+    return against_plain('grad_scaler="GradScaler"', settings, grad_scaler="GradScaler")
+
+
+CASES = {"compile": compiled, "autocast": autocast, "scaler": scaled}
 THREADS = {1: tuple(CASES)}
 QUICK = ("autocast",)
 
