@@ -6,6 +6,7 @@ changed                                         what happens
 ``module``, ``module__*``                       refused
 ``optimizer__*``, ``lr``                        put into the living parameter groups; moments kept
 ``optimizer``, ``criterion``, ``lr_scheduler``  the new one starts now, with a warning that names what is dropped
+``grad_scaler``                                 the new one starts now, with a warning that names what is dropped
 ``callbacks``                                   matched by name and class
 ``random_state``                                new streams from the next epoch on
 everything else                                 is read at every call anyway
@@ -69,6 +70,7 @@ READ_WHEN_RESUMED = {
     "verbose",
     "device",
     "compile",
+    "num_threads",
     "check_finite",
     "warm_start",
     "lr_scheduler_on_continue",
@@ -128,6 +130,8 @@ def apply(run: Run, new: Specification, horizon: Horizon, on_continue: str) -> N
     if old.parts["criterion"] != new.parts["criterion"]:
         _replace_criterion(run, old, new)
     _change_optimizer(run, old, new)
+    if old.parts["grad_scaler"] != new.parts["grad_scaler"]:
+        _replace_scaler(run, old, new)
     if new_schedule:
         _replace_schedule(run, old, new, horizon)
         return
@@ -186,6 +190,16 @@ def _change_optimizer(run: Run, old: Specification, new: Specification) -> None:
     if changed:
         fresh = optimizers.shadow(new.optimizer, run.module, run.criterion)
         optimizers.update_groups(run.optimizer, changed, fresh)
+
+
+def _replace_scaler(run: Run, old: Specification, new: Specification) -> None:
+    run.build_scaler()
+    if old.grad_scaler is not None:
+        successor = "none" if new.grad_scaler is None else _labelled(new.grad_scaler)
+        warn(
+            f"grad_scaler {_labelled(old.grad_scaler)} is dropped with its scale, for {successor}; the rest of the run "
+            "goes on"
+        )
 
 
 def _is_optimizer_class(factory: Any) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sktorch_continue.data.inputs import as_tensor
+from sktorch_continue.layers import bare
 from sktorch_continue.modules import describe_shape_error
 from sktorch_continue.specification import Part, signature_of
 
@@ -103,11 +104,16 @@ class BatchLoss:
 
     def __init__(self, criterion: nn.Module, *, weighted: bool) -> None:
         self.criterion = per_sample(criterion) if weighted else criterion
+        self.refresh()
         self.sums = getattr(criterion, "reduction", "mean") == "sum"
+
+    def refresh(self) -> None:
+        """Look again whether somebody listens to the criterion."""
+        self._loss_of = bare(self.criterion)
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         """Return the scalar loss: the criterion's own, or the weighted mean (sum) of the samples' losses."""
-        loss = self.criterion(output, target)
+        loss: torch.Tensor = self._loss_of(output, target)
         if weight is None:
             return loss if loss.ndim == 0 else loss.mean()
         losses = loss.reshape(len(target), -1).mean(dim=1)

@@ -71,7 +71,17 @@ def bookmark(run: Run) -> Callable[[], None]:
     device = run.device
     attributes = {
         name: vars(run)[name]
-        for name in ("specification", "optimizer", "criterion", "lr_scheduler", "schedule_plan", "seed", "best", "seen")
+        for name in (
+            "specification",
+            "optimizer",
+            "criterion",
+            "lr_scheduler",
+            "schedule_plan",
+            "grad_scaler",
+            "seed",
+            "best",
+            "seen",
+        )
     }
     callbacks = [(name, callback, callback.state_dict()) for name, callback in run.callbacks.items()]
     groups = [{k: v for k, v in group.items() if k != "params"} for group in run.optimizer.param_groups]

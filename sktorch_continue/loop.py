@@ -20,6 +20,7 @@ Every verb ends here. In the order of the code::
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -27,14 +28,15 @@ from typing import Any
 
 import torch
 
-from sktorch_continue import interrupts, modules, optimizers, schedules, shortcuts, streams
+from sktorch_continue import interrupts, optimizers, schedules, shortcuts, streams, threads
 from sktorch_continue.callbacks.runner import Hooks, call_each
 from sktorch_continue.criteria import BatchLoss
 from sktorch_continue.data import Dataset
-from sktorch_continue.data.inputs import Batch
 from sktorch_continue.exceptions import NonFiniteLossError
 from sktorch_continue.guards import BufferGuard, WeightGuard
 from sktorch_continue.interrupts import Interrupts
+from sktorch_continue.layers import Batch, Forward, Layers, call
+from sktorch_continue.mixed_precision import ScaledUpdate
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.run import Run
 from sktorch_continue.session import Session
@@ -56,7 +58,7 @@ def train(run: Run, session: Session) -> None:
     hooks = Hooks([*run.callbacks.values(), *session.watchers])
     run.session = session
     run.torn = False
-    with streams.borrowed(run.device), interrupts.watched() as watch:
+    with streams.borrowed(run.device), threads.limited(session.num_threads), interrupts.watched() as watch:
         try:
             check_schedule_monitor(run)
             run.module.train()
@@ -163,9 +165,11 @@ def evaluate(run: Run, dataset: Dataset, batch_size: int) -> float:
     loss_of = BatchLoss(run.criterion, weighted=dataset.weight is not None)
     run.criterion.eval()
     total = count = 0.0
-    with run.evaluating(run.module, torch_alone=run.is_of_torch):
-        for inputs, target, weight in dataset.batches(run.precision, dataset.evaluation_rows(batch_size)):
-            loss = loss_of(modules.call(run.module, inputs), target, weight)
+    layers = Layers(run.module)
+    with run.evaluating(layers, torch_alone=run.is_of_torch):
+        forward = layers.forward
+        for inputs, target, weight in dataset.batches(run.precision, dataset.inputs.evaluation_rows(batch_size)):
+            loss = loss_of(forward(inputs), target, weight)
             factor, weight_sum = loss_of.share(len(target), weight)
             total += float(loss) * float(factor)
             count += float(weight_sum)
@@ -195,10 +199,15 @@ class Stepper:
     def __init__(self, run: Run, session: Session, hooks: Hooks, watch: Interrupts) -> None:
         self._run = run
         self._watch = watch
-        self._forward = run.compiled if session.compile else run.module
+        self._compiled = functools.partial(call, run.compiled) if session.compile else None
         self._loss = BatchLoss(run.criterion, weighted=session.train.weight is not None)
-        self._gradients = shortcuts.backward_for(run.device)
-        self._update = shortcuts.update_of(run.optimizer)
+        self._autocast = run.autocast()
+        if run.grad_scaler is None:
+            self._gradients = shortcuts.backward_for(run.device)
+            self._update: shortcuts.Update | ScaledUpdate = shortcuts.update_of(run.optimizer)
+        else:
+            self._update = ScaledUpdate(run.grad_scaler, run.optimizer)
+            self._gradients = self._update.gradients
         self._check_finite = session.check_finite
         self._reads_late = run.device.type != "cpu" and not session.check_finite
         self._closure_wanted = optimizers.needs_closure(run.optimizer)
@@ -215,6 +224,11 @@ class Stepper:
     def begin_epoch(self) -> None:
         """Look again at what callbacks may have changed between epochs."""
         self._update.refresh()
+        self._look_at_modules()
+
+    def _look_at_modules(self) -> None:
+        self._forward: Forward = self._compiled or Layers(self._run.module).forward
+        self._loss.refresh()
 
     def step(self, begun: BegunEpoch, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> None:
         """Take one step and count it; on failure the buffers are as they were before it."""
@@ -237,10 +251,13 @@ class Stepper:
             self._buffers.put_back()
             if self._closure_wanted:
                 self._moved.put_back()
+            if run.grad_scaler is not None:
+                run.renew_scaler()
             raise
         run.progress.n_steps += 1
-        begun.rows_done += len(target)
-        share = self._loss.share(len(target), weight)
+        n_rows = len(target)
+        begun.rows_done += n_rows
+        share = self._loss.share(n_rows, weight)
         if self._reads_late:
             begun.add_later(value, *share)
         else:
@@ -257,7 +274,10 @@ class Stepper:
         run = self._run
         self._noise.seek(run.progress.n_steps)
         _clear_gradients(run)
-        loss = self._loss(modules.call(self._forward, inputs), target, weight)
+        if self._others_act:
+            self._look_at_modules()
+        with self._autocast:
+            loss = self._loss(self._forward(inputs), target, weight)
         value: Any = loss.detach() if self._reads_late else loss.item()
         if check and not math.isfinite(value):
             raise NonFiniteLossError(self._not_finite(value))

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from sktorch_continue.exceptions import ContinuationError
+from sktorch_continue.layers import Layers
 from sktorch_continue.specification import Part, label_of
 
 ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -104,16 +105,14 @@ def is_uninitialized(module: nn.Module) -> bool:
     return any(is_lazy(tensor) for tensor in [*module.parameters(), *module.buffers()])
 
 
-def call(module: Any, inputs: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor:
-    """Call a module with one input, or with several by name."""
-    output = module(**inputs) if isinstance(inputs, dict) else module(inputs)
-    return output
-
-
 def float_dtype(module: nn.Module) -> torch.dtype:
     """Return the dtype of the first floating parameter, torch's default where there is none."""
-    dtypes = (p.dtype for p in module.parameters() if p.is_floating_point())
-    return next(dtypes, torch.get_default_dtype())
+    return Layers(module).float_dtype
+
+
+def is_of_torch(module: nn.Module) -> bool:
+    """Tell whether every layer is one of torch's own (or the built-in module) and runs nothing else."""
+    return Layers(module).of_torch
 
 
 def keeps_integers(module: nn.Module) -> bool:
@@ -129,16 +128,6 @@ def has_sparse_gradients(module: nn.Module) -> bool:
 def has_batch_norm(module: nn.Module) -> bool:
     """Tell whether a layer normalizes over the rows of a batch."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
-
-
-def is_of_torch(module: nn.Module) -> bool:
-    """Tell whether every layer is one of torch's own (or the built-in module) and runs nothing else."""
-    return all(
-        (type(layer) is MLP or type(layer).__module__.startswith("torch.nn.modules."))
-        and "forward" not in vars(layer)
-        and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
-        for layer in module.modules()
-    )
 
 
 def transient_buffers(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import difflib
-import functools
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -16,13 +15,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sktorch_continue import modules, optimizers, schedules, streams
+from sktorch_continue import mixed_precision, modules, optimizers, schedules, streams
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import build_criterion
 from sktorch_continue.data import HeldOut
 from sktorch_continue.data.dataset import Precision
 from sktorch_continue.data.memory import Seen
 from sktorch_continue.history import History
+from sktorch_continue.layers import Layers
 from sktorch_continue.progress import Progress
 from sktorch_continue.session import Facts, Session
 from sktorch_continue.specification import Specification
@@ -48,6 +48,8 @@ class Run:
     ----------
     id : str
         Tells runs apart, copies of one run excepted; drawn at random, it decides nothing that is trained.
+    num_threads : int
+        Threads of the process when the run began.
     torn : bool
         Whether a step or the end of an epoch has begun and is not counted yet: no place a run can be resumed from.
     aliased : bool
@@ -75,6 +77,8 @@ class Run:
         self.best: dict[str, torch.Tensor] | None = None
         self.lr_scheduler = None
         self.schedule_plan: dict[str, int] = {}
+        self.grad_scaler: Any = None
+        self.num_threads = torch.get_num_threads()
         self.session: Session | None = None
         self.torn = False
         self.aliased = False
@@ -103,6 +107,16 @@ class Run:
         part = self.specification.lr_scheduler
         self.lr_scheduler = part and schedules.build_schedule(part, self.optimizer, self.schedule_plan)
 
+    def build_scaler(self) -> None:
+        """Build the gradient scaler, or none."""
+        self.grad_scaler = mixed_precision.build_scaler(self.specification.grad_scaler, self.device)
+
+    def renew_scaler(self) -> None:
+        """Build the gradient scaler anew, with the scale it has: after a failed step it waits for the rest of it."""
+        state = self.grad_scaler.state_dict()
+        self.build_scaler()
+        self.grad_scaler.load_state_dict(state)
+
     @cached_property
     def parameters(self) -> list[nn.Parameter]:
         """What the optimizer updates."""
@@ -117,7 +131,11 @@ class Run:
     @property
     def precision(self) -> Precision:
         """What batches are cast to."""
-        return Precision(modules.float_dtype(self.module), functools.cache(self._keeps_integers), self.device)
+        return self.precision_of(Layers(self.module))
+
+    def precision_of(self, layers: Layers) -> Precision:
+        """Return what batches are cast to, for a module whose layers were looked at already."""
+        return Precision(layers.float_dtype, self._keeps_integers, self.device)
 
     def _keeps_integers(self) -> bool:
         return "" not in self.facts.row_shapes or modules.keeps_integers(self.module)
@@ -130,6 +148,8 @@ class Run:
         self.module.to(device)
         self.criterion.to(device)
         optimizers.load_exact(self.optimizer, self.optimizer.state_dict())
+        if self.grad_scaler is not None:
+            self.renew_scaler()
         if self.best is not None:
             self.best = {name: tensor.to(device) for name, tensor in self.best.items()}
         self.__dict__.pop("_best_module", None)
@@ -243,26 +263,30 @@ class Run:
         modules.alias(module, self.best or {})  # one copy of the best weights is enough
         return module
 
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass; it may be entered again and again."""
+        return mixed_precision.autocast(self.specification.autocast, self.device)
+
     def predictor(self, *, newest: bool = False) -> nn.Module:
         """Return the module to predict with: best weights where they are kept, unless the newest are asked for."""
         return self.module if newest or self.best is None else self._best_module
 
     @contextmanager
-    def evaluating(self, module: nn.Module, *, torch_alone: bool) -> Iterator[None]:
-        """Have `module` in evaluation mode and without gradients for a while; every layer keeps its mode.
+    def evaluating(self, layers: Layers, *, torch_alone: bool) -> Iterator[None]:
+        """Have a module in evaluation mode and without gradients for a while; every layer keeps its mode.
 
         Parameters
         ----------
-        module : nn.Module
-            To be called.
+        layers : Layers
+            Of the module that is to be called.
         torch_alone : bool
             Whether only torch's own code runs. Other code may keep a tensor, which must be usable in training.
         """
-        training = [layer for layer in module.modules() if layer.training]
+        training = layers.training
         if training:
-            module.eval()
+            layers.module.eval()
         try:
-            with torch.inference_mode() if torch_alone else torch.no_grad():
+            with torch.inference_mode() if torch_alone else torch.no_grad(), self.autocast():
                 yield
         finally:
             for layer in training:
@@ -297,6 +321,7 @@ class Run:
             "optimizer": self.optimizer.state_dict() if self.can_train else None,
             "lr_scheduler": self.lr_scheduler
             and {"plan": dict(self.schedule_plan), "state": self.lr_scheduler.state_dict()},
+            "grad_scaler": self.grad_scaler and self.grad_scaler.state_dict(),
             "callbacks": {
                 name: {"class": type(callback).__qualname__, "state": callback.state_dict()}
                 for name, callback in self.callbacks.items()
@@ -305,6 +330,7 @@ class Run:
             "progress": self.progress.state_dict(),
             "torn": self.torn,
             "seed": self.seed,
+            "num_threads": self.num_threads,
             "held_out": self.held_out.state_dict(),
             "seen": self.seen.state_dict(),
             "facts": asdict(self.facts),
@@ -329,6 +355,7 @@ class Run:
             if state["optimizer"] is not None:
                 self.build_optimizer()
                 self.build_schedule()
+                self.build_scaler()
         buffers = modules.transient_buffers(self.module)
         for name, tensor in state["transient"].items():
             buffers[name].copy_(tensor)
@@ -338,6 +365,8 @@ class Run:
             optimizers.load_exact(self.optimizer, state["optimizer"])
         if self.lr_scheduler is not None:
             schedules.load_schedule(self.lr_scheduler, state["lr_scheduler"]["state"])
+        if self.grad_scaler is not None:
+            self.grad_scaler.load_state_dict(state["grad_scaler"])
         for name, callback in self.callbacks.items():
             if name in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][name]["state"])
@@ -346,6 +375,7 @@ class Run:
         self.history.load_state_dict(state["history"])
         self.progress.load_state_dict(state["progress"])
         self.id, self.seed, self.torn = state["id"], state["seed"], bool(state["torn"])
+        self.num_threads = state["num_threads"]
         self.held_out.load_state_dict(state["held_out"])
         self.seen = Seen.from_state_dict(state["seen"])
         self.aliased = alias and self.device.type == "cpu"

@@ -60,6 +60,8 @@ class Session:
         Rows per step.
     shuffle, drop_last, check_finite, compile : bool
         As the parameters of the estimator.
+    num_threads : int
+        Threads of an operation while this call trains.
     fingerprint, validation_fingerprint : str, str or None
         Of the rows to train and to validate on in the order they were given, and of their weights.
     estimator : object
@@ -79,6 +81,7 @@ class Session:
     drop_last: bool
     check_finite: bool
     compile: bool
+    num_threads: int
     fingerprint: str
     validation_fingerprint: str | None
     estimator: Any

@@ -8,6 +8,7 @@ left alone where it is missing or gives other numbers.
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,8 +31,13 @@ def _engine_backward(loss: torch.Tensor) -> None:
         loss.backward()
         return
     torch.autograd.Variable._execution_engine.run_backward(
-        (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
+        (loss,), (_one(loss.dtype),), False, False, (), allow_unreachable=True, accumulate_grad=True
     )
+
+
+@functools.cache
+def _one(dtype: torch.dtype) -> torch.Tensor:
+    return torch.ones((), dtype=dtype)
 
 
 @functools.cache
@@ -121,8 +127,9 @@ class _Group:
     def gradients(self) -> list[Any]:
         """Return the gradients of what is trained, or nothing where others have one, or one is missing."""
         found = [parameter.grad for parameter in self._trained]
-        missing = any(gradient is None for gradient in found)
-        return [] if missing or any(parameter.grad is not None for parameter in self._frozen) else found
+        if not all(map(operator.is_not, found, itertools.repeat(None))):
+            return []
+        return [] if self._frozen and any(parameter.grad is not None for parameter in self._frozen) else found
 
     def update(self, gradients: list[Any]) -> None:
         """Take one step."""

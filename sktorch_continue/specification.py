@@ -91,6 +91,10 @@ class Specification:
         When the schedule steps.
     lr_scheduler_monitor : str or None
         Column a plateau schedule reads.
+    autocast : torch.dtype or None
+        Of the forward pass.
+    grad_scaler : Part or None
+        To build.
     callbacks : dict of str to Callback
         Prototypes by name.
     parameters : dict of str to Description
@@ -108,6 +112,8 @@ class Specification:
     lr_scheduler: Part | None
     lr_scheduler_interval: str
     lr_scheduler_monitor: str | None
+    autocast: torch.dtype | None
+    grad_scaler: Part | None
     callbacks: dict[str, Any]
     parameters: dict[str, Description]
     built_from: dict[str, Any]
@@ -121,6 +127,7 @@ class Specification:
             "criterion": self.criterion.describe(),
             "optimizer": optimizer.describe(),
             "lr_scheduler": schedule and {**schedule, "interval": self.lr_scheduler_interval},
+            "grad_scaler": None if self.grad_scaler is None else self.grad_scaler.describe(),
         }
         object.__setattr__(self, "parts", parts)
 

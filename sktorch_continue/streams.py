@@ -102,7 +102,7 @@ def _generators(device: torch.device) -> list[torch.Generator]:
 
 
 @contextmanager
-def borrowed(device: torch.device, *, wait: bool = True, torch_alone: bool = False) -> Iterator[None]:
+def borrowed(device: torch.device, *, wait: bool = True) -> Iterator[None]:
     """Borrow the process's global random streams and give them back as they were found.
 
     One thread at a time: torch's CPU generator belongs to the process, and two runs drawing from it would
@@ -115,8 +115,6 @@ def borrowed(device: torch.device, *, wait: bool = True, torch_alone: bool = Fal
     wait : bool, default=True
         Wait for a thread that has the loan. A prediction does not: it goes on without one, since the training may
         be waiting for it (a scorer with threads), and a module in evaluation mode draws nothing as a rule.
-    torch_alone : bool, default=False
-        Whether only torch's own code runs, which never reads Python's and NumPy's streams.
     """
     if not _lock.acquire(blocking=wait):
         yield
@@ -124,14 +122,13 @@ def borrowed(device: torch.device, *, wait: bool = True, torch_alone: bool = Fal
     try:
         generators = _generators(device)
         torch_states = [generator.get_state() for generator in generators]
-        others = None if torch_alone else (random.getstate(), np.random.get_state())
+        others = random.getstate(), np.random.get_state()
         try:
             yield
         finally:
             for generator, state in zip(generators, torch_states, strict=True):
                 generator.set_state(state)
-            if others is not None:
-                random.setstate(others[0])
-                np.random.set_state(others[1])
+            random.setstate(others[0])
+            np.random.set_state(others[1])
     finally:
         _lock.release()

@@ -82,6 +82,11 @@ def test_the_sample_brings_its_parameters():
         "drop_last": False,
         "check_finite": True,
         "compile": False,
+        "autocast": None,
+        "grad_scaler": "GradScaler",
+        "grad_scaler__init_scale": 1024.0,
+        "grad_scaler__growth_interval": 15,
+        "num_threads": None,
         "device": "cpu",
         "warm_start": False,
         "verbose": 0,
@@ -108,7 +113,8 @@ def test_the_sample_brings_its_run():
     ]
     assert model.lr_scheduler_.last_epoch == 17
     assert (stopping.best_epoch, stopping.best_score, stopping.wait) == (4, EXPECTED["valid_loss"][3], 1)
-    assert run.seed == 327741615
+    assert (run.seed, run.num_threads) == (327741615, 1)
+    assert (run.grad_scaler.get_scale(), run.grad_scaler.state_dict()["_growth_tracker"]) == (2048.0, 2)
     held_out = run.held_out.state_dict()
     assert (held_out["fraction"], len(held_out["hashes"]), held_out["hashes"].dtype) == (0.2, 6, torch.int64)
     assert sorted(model.optimizer_.state_dict()["state"][0]) == ["exp_avg", "exp_avg_sq", "step"]

@@ -20,6 +20,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from sktorch_continue import TorchRegressor, shortcuts
 from sktorch_continue.callbacks import Callback
+from sktorch_continue.data import Dataset, check_inputs
+from sktorch_continue.data.dataset import Precision
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.shortcuts import Update, backward_for, update_of
 from sktorch_continue.testing import first_difference
@@ -289,3 +291,22 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     heavy = ["sklearn.metrics", "sklearn.model_selection", "filelock", "matplotlib"]
     found = subprocess.run([sys.executable, "-c", script, *heavy], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, bool], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("batch_size", [3, 16, 64])
+@pytest.mark.parametrize("named", [False, True])
+def test_batches_that_are_gathered_together_lie_as_if_alone(kind: Any, batch_size: int, named: bool) -> None:
+    """Every batch begins where an allocation of torch's could, has its rows, and none of the others'."""
+    X = (np.arange(200 * 8).reshape(200, 8) % 97 % 5).astype(kind)
+    inputs = check_inputs(TorchRegressor(), {"x": X, "z": X[:, :1]} if named else X, reset=True)
+    precision = Precision(torch.float32, lambda: True, torch.device("cpu"))
+    target, weight = torch.arange(200), torch.arange(200.0)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    for start in (0, 2 * batch_size):
+        batches = list(Dataset(inputs, target, weight, None).batches(precision, batch_size, order, start=start))
+        for (found, *others), rows in zip(batches, order[start:].split(batch_size), strict=True):
+            tensors = [*(found.values() if named else [found]), *others]
+            expected = [torch.from_numpy(X)[rows].to(tensors[0].dtype), *([] if not named else [None]), rows, rows]
+            assert all(t.data_ptr() % 64 == 0 for t in tensors)
+            assert all(e is None or torch.equal(t, e.to(t.dtype)) for t, e in zip(tensors, expected, strict=True))

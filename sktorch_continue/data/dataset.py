@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
-from sktorch_continue.data.inputs import Batch, Inputs, gather
+from sktorch_continue.data.inputs import Inputs, gather
+from sktorch_continue.layers import Batch
 
-EVALUATION_BYTES = 1 << 20  # what a few layers make of it stays in the processor's cache
+GATHERED_BYTES = 256 << 10  # of X at once: a batch is then still in the processor's cache
+ALIGNMENT = 64  # of torch's allocations: it can decide the last bit of a product
 
 
 @dataclass
@@ -22,15 +26,15 @@ class Precision:
     ----------
     dtype : torch.dtype
         Floating dtype of the module.
-    keep_integers : callable
-        ``keep_integers() -> bool``, asked where there are any: whether they stay integers, since the module has an
-        embedding, or inputs are named.
+    keeps_integers : callable
+        ``keeps_integers() -> bool``, asked once and only where there are any: whether they stay integers, since the
+        module has an embedding, or inputs are named.
     device : torch.device
         Where the module lives.
     """
 
     dtype: torch.dtype
-    keep_integers: Callable[[], bool]
+    keeps_integers: Callable[[], bool]
     device: torch.device
 
     def __call__(self, tensors: dict[str, torch.Tensor]) -> Batch:
@@ -38,8 +42,13 @@ class Precision:
         cast = {name: tensor.to(self.device, self._dtype_of(tensor)) for name, tensor in tensors.items()}
         return cast.get("", cast)
 
+    @cached_property
+    def keep_integers(self) -> bool:
+        """Whether integers stay integers."""
+        return self.keeps_integers()
+
     def _dtype_of(self, tensor: torch.Tensor) -> torch.dtype:
-        if tensor.is_floating_point() or not self.keep_integers():
+        if tensor.is_floating_point() or not self.keep_integers:
             return self.dtype
         return torch.bool if tensor.dtype == torch.bool else torch.int64
 
@@ -92,16 +101,39 @@ class Dataset:
         """
         rows = self.rows if order is None else order if self.rows is None else self.rows[order]
         stop = len(self) if stop is None else stop
-        for first in range(start, stop, batch_size):
-            last = min(first + batch_size, stop)
+        step = batch_size * self._at_once(precision, batch_size)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
             chosen = slice(first, last) if rows is None else rows[first:last]
             target = gather(self.target, chosen).to(precision.device)
             weight = None if self.weight is None else gather(self.weight, chosen).to(precision.device)
-            yield precision(self.inputs.take(chosen)), target, weight
+            inputs = precision(self.inputs.take(chosen))
+            if last - first <= batch_size:
+                yield inputs, target, weight
+            else:
+                yield from _cut(inputs, target, weight, batch_size)
 
-    def evaluation_rows(self, batch_size: int) -> int:
-        """Return how many rows to score at once: about 1 MiB of input, at least a training batch."""
-        return max(batch_size, EVALUATION_BYTES // self.inputs.row_bytes)
+    def _at_once(self, precision: Precision, batch_size: int) -> int:
+        """Return how many batches are gathered in one call: several where each then lies as if it were alone."""
+        least = 1 if precision.keep_integers else precision.dtype.itemsize
+        sizes = [math.prod(shape) * least for shape in self.inputs.row_shapes.values()]
+        sizes += [self.target[:1].nbytes, 0 if self.weight is None else self.weight.itemsize]
+        aligned = all(size * batch_size % ALIGNMENT == 0 for size in sizes)
+        return max(1, GATHERED_BYTES // (self.inputs.row_bytes * batch_size)) if aligned else 1
+
+
+def _cut(
+    inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, batch_size: int
+) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor | None]]:
+    """Cut what was gathered at once into batches."""
+    targets = target.split(batch_size)
+    weights = [None] * len(targets) if weight is None else weight.split(batch_size)
+    if isinstance(inputs, torch.Tensor):
+        yield from zip(inputs.split(batch_size), targets, weights, strict=True)
+        return
+    pieces = zip(*(tensor.split(batch_size) for tensor in inputs.values()), strict=True)
+    for piece, *others in zip(pieces, targets, weights, strict=True):
+        yield dict(zip(inputs, piece, strict=True)), *others
 
 
 def joined(parts: Iterator[torch.Tensor], n_rows: int) -> np.ndarray:

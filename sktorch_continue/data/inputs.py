@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,9 +16,9 @@ import scipy.sparse
 import torch
 from sklearn.utils.validation import check_array, validate_data
 
+ALL = slice(None)
+EVALUATION_BYTES = 1 << 20  # what a few layers make of it stays in the processor's cache
 SINGLE = (torch.float32, torch.float16, torch.bfloat16)
-
-Batch = torch.Tensor | dict[str, torch.Tensor]
 
 
 class Source(Protocol):
@@ -36,7 +36,8 @@ class Source(Protocol):
 def gather(tensor: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
     """Return a fresh tensor with the given rows."""
     if isinstance(rows, slice):
-        return tensor[rows].clone(memory_format=torch.contiguous_format)
+        some = tensor if rows == ALL else tensor[rows]
+        return some.clone(memory_format=torch.contiguous_format)
     return tensor.index_select(0, rows)
 
 
@@ -47,7 +48,7 @@ class DenseSource:
         self._tensor = tensor
         self.n_rows = tensor.shape[0]
         self.row_shape = tuple(tensor.shape[1:])
-        self.row_bytes = tensor[:1].nbytes
+        self.row_bytes = math.prod(self.row_shape) * tensor.itemsize
         self.is_single = tensor.dtype in SINGLE
 
     def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
@@ -103,6 +104,19 @@ class Inputs:
     def take(self, rows: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         """Return fresh tensors with the given rows, by name."""
         return {name: source.take(rows) for name, source in self.sources.items()}
+
+    def evaluation_rows(self, batch_size: int) -> int:
+        """Return how many rows to score at once: about 1 MiB of input, at least a training batch."""
+        return max(batch_size, EVALUATION_BYTES // self.row_bytes)
+
+    def batches(self, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield all rows in order, as many at once as are scored."""
+        step = self.evaluation_rows(batch_size)
+        if self.n_rows <= step:
+            yield self.take(ALL)
+            return
+        for first in range(0, self.n_rows, step):
+            yield self.take(slice(first, min(first + step, self.n_rows)))
 
 
 def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Inputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -12,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.optim import Optimizer
 
-from sktorch_continue import modules, streams
+from sktorch_continue import streams
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
-from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
+from sktorch_continue.data import ClassTarget, RealTarget, check_inputs
 from sktorch_continue.data.dataset import joined
 from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.from_skorch import FromSkorch
@@ -28,6 +29,7 @@ from sktorch_continue.estimators.tasks import CallbackSupport
 from sktorch_continue.estimators.verbs import Call, carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.history import History
+from sktorch_continue.layers import Layers
 from sktorch_continue.run import Run
 from sktorch_continue.specification import Specification
 
@@ -68,6 +70,9 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         verbose: int = 0,
         compile: bool = False,
+        autocast: torch.dtype | str | None = None,
+        grad_scaler: Any = None,
+        num_threads: int | None = None,
         **module__and_other_parts: Any,  # named so that scikit-learn, which tries it as a parameter, may
     ) -> None:
         self.module = module
@@ -90,6 +95,9 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
         self.callbacks = callbacks
         self.verbose = verbose
         self.compile = compile
+        self.autocast = autocast
+        self.grad_scaler = grad_scaler
+        self.num_threads = num_threads
         self._store_extra(module__and_other_parts)
 
     # ---- verbs ----------------------------------------------------------------------------------------------------
@@ -245,15 +253,15 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
         shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}
         if shapes != run.facts.row_shapes:
             raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {run.facts.row_shapes}")
-        rows = Dataset(inputs, torch.empty(inputs.n_rows, 0), None, None)
-        module = run.predictor(newest=self._newest)
-        alone = modules.is_of_torch(module)
+        layers = Layers(run.predictor(newest=self._newest))
+        precision, forward, small = run.precision_of(layers), layers.forward, run.specification.autocast is not None
         with (
-            streams.borrowed(run.device, wait=False, torch_alone=alone),
-            run.evaluating(module, torch_alone=alone),
+            streams.borrowed(run.device, wait=False) if layers.draw_in_evaluation else nullcontext(),
+            run.evaluating(layers, torch_alone=layers.of_torch),
         ):
-            batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
-            return joined((meaning(modules.call(module, batch)).cpu() for batch, _, _ in batches), inputs.n_rows)
+            outputs = (forward(precision(batch)) for batch in inputs.batches(self.batch_size))
+            floats = (output.float() for output in outputs) if small else outputs  # NumPy has no bfloat16
+            return joined((meaning(output).cpu() for output in floats), inputs.n_rows)
 
     # ---- what scikit-learn asks for -------------------------------------------------------------------------------
 

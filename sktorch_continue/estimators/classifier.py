@@ -77,6 +77,15 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         plain lines elsewhere. 2 prints a row per epoch.
     compile : bool, default=False
         Send training steps through ``torch.compile``.
+    autocast : None, {"bfloat16", "float16"} or torch.dtype, default=None
+        Compute the module in this precision where torch finds it safe (``torch.autocast``), to train, validate and
+        predict; weights stay float32.
+    grad_scaler : None, str, class or callable, default=None
+        ``"GradScaler"``, or what returns a ``torch.amp.GradScaler``, called with ``grad_scaler__x``: scales the loss,
+        so that gradients survive in float16. A step whose gradients overflow moves no weights.
+    num_threads : int, optional
+        Threads of an operation while training on the CPU. By default one where a step is small, else as many as the
+        process had when the run began; afterwards the process has what it had.
 
     Attributes
     ----------
@@ -148,6 +157,9 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         callbacks: Sequence[Callback | tuple[str, Callback]] | None = None,
         verbose: int = 0,
         compile: bool = False,
+        autocast: torch.dtype | str | None = None,
+        grad_scaler: Any = None,
+        num_threads: int | None = None,
         **module__and_other_parts: Any,
     ) -> None:
         super().__init__(
@@ -171,6 +183,9 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
             callbacks=callbacks,
             verbose=verbose,
             compile=compile,
+            autocast=autocast,
+            grad_scaler=grad_scaler,
+            num_threads=num_threads,
             **module__and_other_parts,
         )
         self.class_weight = class_weight
@@ -220,6 +235,8 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
 
     def _chosen(self, output: torch.Tensor) -> torch.Tensor:
         """Return the most probable classes of a batch, as positions, or the labels that are more than even."""
+        if self._run.facts.objective.kind == "index":
+            return output.argmax(dim=1)  # a softmax keeps their order, and takes longer than a small module
         found = self._probabilities(output)
         return (found > 0.5).long() if self._target.multilabel else found.argmax(dim=1)
 

@@ -140,6 +140,7 @@ def _session(run: Run, intent: Intent, steps_per_epoch: int | None) -> Session:
         drop_last=bool(intent.params["drop_last"]),
         check_finite=True,
         compile=False,
+        num_threads=1,
         fingerprint=record["fingerprint"] if steps_per_epoch is None else "",
         validation_fingerprint=None,
         estimator=None,

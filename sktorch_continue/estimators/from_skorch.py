@@ -16,6 +16,7 @@ from sktorch_continue.data.inputs import Inputs
 from sktorch_continue.estimators.parameters import check_device, check_parameters
 from sktorch_continue.estimators.skorch_parameters import parameters_of, schedule_of
 from sktorch_continue.exceptions import warn
+from sktorch_continue.layers import call
 from sktorch_continue.optimizers import IMPLEMENTATIONS
 from sktorch_continue.run import Run
 from sktorch_continue.session import Facts
@@ -223,7 +224,7 @@ def _output(module: nn.Module, inputs: Inputs) -> torch.Tensor:
         named[""] = named[""].to(dtype)
     try:
         with torch.no_grad():
-            output = modules.call(module, named.get("", named))
+            output = call(module, named.get("", named))
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise ValueError(
             f"{type(module).__name__} failed on rows of shapes {inputs.row_shapes}: {error}. Give some rows as the net "

@@ -7,9 +7,10 @@ import scipy.stats
 import torch
 from torch import nn
 
-from sktorch_continue import modules, streams
+from sktorch_continue import streams
 from sktorch_continue.criteria import per_sample, tells_samples
 from sktorch_continue.data.memory import Seen
+from sktorch_continue.layers import Layers, call
 from sktorch_continue.run import Run
 
 MOST_ROWS = 1024
@@ -35,7 +36,7 @@ def mirrored_column(run: Run, before: Seen, now: Seen) -> int | None:
     """
     whole = run.facts.row_shapes.get("") == [len(before.columns)]
     targets_kept = before.codes or before.targets.shape[1] == run.facts.n_outputs
-    can_tell = tells_samples(run.criterion) and not run.precision.keep_integers()
+    can_tell = tells_samples(run.criterion) and not run.precision.keep_integers
     if not (whole and targets_kept and can_tell) or min(len(before), len(now)) < FEWEST_ROWS:
         return None
     means = before.values.mean(axis=0, dtype=np.float64)
@@ -78,8 +79,8 @@ def _gains(
 def _losses(run: Run, criterion: nn.Module, rows: torch.Tensor, target: torch.Tensor) -> np.ndarray:
     """Return the loss of every row, or none where the criterion cannot tell it."""
     streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
-    with run.evaluating(run.module, torch_alone=False):
-        losses = criterion(modules.call(run.module, run.precision({"": rows})), target)
+    with run.evaluating(Layers(run.module), torch_alone=False):
+        losses = criterion(call(run.module, run.precision({"": rows})), target)
     return losses.reshape(len(rows), -1).mean(dim=1).double().cpu().numpy() if losses.ndim else np.zeros(len(rows))
 
 

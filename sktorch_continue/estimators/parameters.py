@@ -14,11 +14,22 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from sktorch_continue.callbacks import Callback
+from sktorch_continue.mixed_precision import dtype_of
 from sktorch_continue.modules import MLP
 from sktorch_continue.specification import Part, Specification, describe, resolve, signature_of
 
-PREFIXES = ("module__", "criterion__", "optimizer__", "lr_scheduler__")
-BUILT_FROM = ("module", "criterion", "optimizer", "lr", "lr_scheduler", "lr_scheduler_interval", "lr_scheduler_monitor")
+PREFIXES = ("module__", "criterion__", "optimizer__", "lr_scheduler__", "grad_scaler__")
+BUILT_FROM = (
+    "module",
+    "criterion",
+    "optimizer",
+    "lr",
+    "lr_scheduler",
+    "lr_scheduler_interval",
+    "lr_scheduler_monitor",
+    "autocast",
+    "grad_scaler",
+)
 ON_CONTINUE = ("continue", "extend", "restart")
 INTERVALS = ("epoch", "step")
 
@@ -104,6 +115,8 @@ def check_parameters(params: dict[str, Any]) -> None:
     """
     _check_integer(params, "batch_size", 1)
     _check_integer(params, "verbose", 0)
+    if params["num_threads"] is not None:
+        _check_integer(params, "num_threads", 1)
     for name in ("shuffle", "warm_start", "drop_last", "check_finite", "compile"):
         if not isinstance(params[name], bool | np.bool_ | numbers.Integral) or params[name] not in (0, 1):
             raise TypeError(f"{name}={params[name]!r}; True or False was expected")
@@ -190,6 +203,8 @@ def make_specification(params: dict[str, Any], default_criterion: type[nn.Module
         lr_scheduler=None if schedule is None else schedule_part(params),
         lr_scheduler_interval=params["lr_scheduler_interval"],
         lr_scheduler_monitor=params["lr_scheduler_monitor"],
+        autocast=dtype_of(params["autocast"]),
+        grad_scaler=_scaler_part(params),
         callbacks=name_callbacks(params["callbacks"]),
         parameters={name: describe(value) for name, value in sorted(params.items())},
         built_from={name: value for name, value in params.items() if decides(name)},
@@ -245,6 +260,23 @@ def schedule_part(params: dict[str, Any]) -> Part:
             "lr_scheduler_interval='epoch'"
         )
     return Part(factory, _arguments(params, "lr_scheduler__"))
+
+
+def _scaler_part(params: dict[str, Any]) -> Part | None:
+    scaler, arguments = params["grad_scaler"], _arguments(params, "grad_scaler__")
+    if scaler is None:
+        if arguments:
+            raise ValueError(
+                f"{[f'grad_scaler__{name}' for name in arguments]} need a scaler; set grad_scaler='GradScaler'"
+            )
+        return None
+    if isinstance(scaler, torch.amp.GradScaler):
+        raise TypeError("grad_scaler is an instance, whose scale would be shared; give its class and grad_scaler__x")
+    if scaler != "GradScaler" and not callable(scaler):
+        raise ValueError(
+            f"grad_scaler={scaler!r}; None, 'GradScaler', or a class or callable that returns one was expected"
+        )
+    return Part(torch.amp.GradScaler if scaler == "GradScaler" else scaler, arguments)
 
 
 def name_callbacks(callbacks: Iterable[Any] | None) -> dict[str, Callback]:

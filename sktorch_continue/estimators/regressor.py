@@ -71,6 +71,15 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
         plain lines elsewhere. 2 prints a row per epoch.
     compile : bool, default=False
         Send training steps through ``torch.compile``.
+    autocast : None, {"bfloat16", "float16"} or torch.dtype, default=None
+        Compute the module in this precision where torch finds it safe (``torch.autocast``), to train, validate and
+        predict; weights stay float32.
+    grad_scaler : None, str, class or callable, default=None
+        ``"GradScaler"``, or what returns a ``torch.amp.GradScaler``, called with ``grad_scaler__x``: scales the loss,
+        so that gradients survive in float16. A step whose gradients overflow moves no weights.
+    num_threads : int, optional
+        Threads of an operation while training on the CPU. By default one where a step is small, else as many as the
+        process had when the run began; afterwards the process has what it had.
 
     Attributes
     ----------

@@ -11,6 +11,7 @@ import scipy.sparse
 import torch
 from sklearn.utils import _safe_indexing
 
+from sktorch_continue import threads
 from sktorch_continue.callbacks import Callback, PrintLog, ProgressLine
 from sktorch_continue.data import Dataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
@@ -62,6 +63,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         drop_last=bool(params["drop_last"]),
         check_finite=bool(params["check_finite"]),
         compile=bool(params["compile"]),
+        num_threads=_num_threads(run, intent),
         fingerprint=trained,
         validation_fingerprint=_validation_fingerprint(identities, valid, validation),
         estimator=_scoring_view(draft),
@@ -69,6 +71,13 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         contents=lambda: contents(draft, description()),
         watchers=[*_displays(params["verbose"]), *call.watchers],
     )
+
+
+def _num_threads(run: Run, intent: Intent) -> int:
+    given = intent.params["num_threads"]
+    if given is not None or intent.device.type != "cpu":
+        return torch.get_num_threads() if given is None else int(given)
+    return threads.suited(run.module, run.facts.row_shapes, int(intent.params["batch_size"]), run.num_threads)
 
 
 def _displays(verbose: int) -> list[Callback]:

@@ -27,6 +27,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "run.best": (dict, NOTHING),
     "run.optimizer": (dict, NOTHING),
     "run.lr_scheduler": (dict, NOTHING),
+    "run.grad_scaler": (dict, NOTHING),
+    "run.num_threads": (int,),
     "run.callbacks": (dict,),
     "run.history": (dict,),
     "run.history.rows": (list,),
@@ -59,6 +61,7 @@ def check_stored(stored: dict[str, Any]) -> None:
     wrong += [f"run.history.{name}" for name in ("rows", "calls") if not _are_dictionaries(run["history"][name])]
     shapes = run["facts"]["row_shapes"]
     wrong += ["run.facts.row_shapes"] if not shapes or not all(map(_is_shape, shapes.values())) else []
+    wrong += ["run.num_threads"] if run["num_threads"] < 1 else []
     of_run = {"run": run["id"], **{name: run["progress"].get(name) for name in ("n_epochs", "n_steps")}}
     wrong += [f"summary.{name}" for name, value in of_run.items() if summary[name] != value]
     if wrong:

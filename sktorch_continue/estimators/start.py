@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from sktorch_continue import modules, streams
+from sktorch_continue import mixed_precision, modules, streams
 from sktorch_continue.criteria import BatchLoss
 from sktorch_continue.estimators.call import Intent, Rows
+from sktorch_continue.layers import call
 from sktorch_continue.run import Run
 from sktorch_continue.session import Facts, Session
 from sktorch_continue.specification import Specification, signature_of
@@ -38,6 +39,8 @@ def new_run(draft: Any, specification: Specification, rows: Rows, intent: Intent
         run.build_network()
         run.facts = replace(facts, flat=try_forward(run, rows, weighted=intent.weighted))
         run.build_optimizer()
+        mixed_precision.check(specification.autocast, specification.grad_scaler, run.module, run.optimizer)
+        run.build_scaler()
     return run
 
 
@@ -56,7 +59,8 @@ def try_forward(run: Run, rows: Rows, *, weighted: bool) -> bool:
     if modules.is_uninitialized(run.module):
         _forward(run.module, inputs)
     module = copy.deepcopy(run.module)
-    output = _forward(module, inputs)
+    with run.autocast():
+        output = _forward(module, inputs)
     flat = run.facts.objective.check_output(module, output, n)
     run.facts.objective.check_meaning(output, run.criterion)
     try_loss(run, rows, output, flat=flat, weighted=weighted)
@@ -67,7 +71,7 @@ def _forward(module: torch.nn.Module, inputs: Any) -> torch.Tensor:
     module.eval()
     try:
         with torch.no_grad():
-            return modules.call(module, inputs)
+            return call(module, inputs)
     except (RuntimeError, TypeError, IndexError) as error:
         shapes = {k: tuple(v.shape) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape)
         hint = "Take n_features_in in its constructor to be told the number of columns"
@@ -85,10 +89,11 @@ def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool, weighted
         If it fails, or gives no loss per sample where weights need one.
     """
     n = len(output)
-    target = run.facts.objective.target(rows.encoded[:n], output.dtype, flat=flat).to(output.device)
-    criterion = copy.deepcopy(run.criterion).to(output.device, output.dtype)
+    dtype = output.dtype if run.specification.autocast is None else run.precision.dtype
+    target = run.facts.objective.target(rows.encoded[:n], dtype, flat=flat).to(output.device)
+    criterion = copy.deepcopy(run.criterion).to(output.device, dtype)
     loss_of = BatchLoss(criterion, weighted=weighted)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), run.autocast(), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")  # torch would broadcast
         try:
             loss = loss_of.criterion(output, target)
@@ -127,7 +132,7 @@ def check_batches(run: Run, session: Session) -> None:
     module = copy.deepcopy(run.module).train()
     try:
         with torch.no_grad(), streams.borrowed(run.device):
-            modules.call(module, inputs)
+            call(module, inputs)
     except ValueError as error:
         raise ValueError(
             f"{n} training rows in batches of {size} leave a last batch of one row, which batch normalization cannot "

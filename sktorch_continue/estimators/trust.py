@@ -1,6 +1,6 @@
 """Parameters as plain values a checkpoint can hold, and back: names become objects only where they are trusted.
 
-A name in a file is never imported. It stands for a module, optimizer or schedule of torch, for a function of
+A name in a file is never imported. It stands for a module, optimizer, schedule or scaler of torch, for a function of
 ``torch.nn.functional``, for a module or callback of this package, or for something the caller trusts.
 """
 
@@ -25,9 +25,10 @@ from sktorch_continue.specification import label_of
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 ARRAYS = (np.ndarray, np.generic, torch.Tensor)
-OF_TORCH = (nn.Module, torch.optim.Optimizer, LRScheduler)
+OF_TORCH = (nn.Module, torch.optim.Optimizer, LRScheduler, torch.amp.GradScaler)
 OF_THIS_PACKAGE = (nn.Module, Callback)
-OURS = ("torch.nn.", "torch.optim.", "sktorch_continue.")
+TORCH = ("torch.nn.", "torch.optim.", "torch.amp.")
+OURS = (*TORCH, "sktorch_continue.")
 
 
 def to_plain(value: Any) -> dict[str, Any]:
@@ -129,7 +130,7 @@ class Trust:
 
 
 def _is_ours(found: Any, module: str) -> bool:
-    if module.startswith(("torch.nn.", "torch.optim.")) and inspect.isclass(found):
+    if module.startswith(TORCH) and inspect.isclass(found):
         return issubclass(found, OF_TORCH)
     if module == "torch.nn.functional":
         return inspect.isfunction(found) and found.__module__ == module

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import replace
 from typing import Any
 
-from sktorch_continue import changes, loop, schedules, streams
+from sktorch_continue import changes, loop, mixed_precision, schedules, streams
 from sktorch_continue.estimators.call import Call, Intent, Rows, check_rows, check_validation
 from sktorch_continue.estimators.parameters import check_device, check_epochs, check_parameters
 from sktorch_continue.estimators.session import open_session
@@ -181,6 +181,7 @@ def _apply_changes(run: Run, rows: Rows, specification: Specification, horizon: 
         changes.apply(run, specification, horizon, on_continue)
         if intent.weighted or run.criterion is not criterion:
             try_forward(run, rows, weighted=intent.weighted)
+    mixed_precision.check(specification.autocast, specification.grad_scaler, run.module, run.optimizer)
 
 
 def horizon_of(run: Run, session: Session, specification: Specification, epochs: int) -> Horizon:
@@ -204,6 +205,7 @@ def open_record(run: Run, session: Session, verb: str, before: Specification | N
             "changed": {} if before is None else changes.changed_parameters(before, run.specification),
             **data_record(session),
             "versions": dict(versions()),
+            "num_threads": session.num_threads,
             "n_epochs": run.n_epochs,
             "stopped": None,
         }

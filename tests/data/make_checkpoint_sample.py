@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sktorch_continue import EarlyStopping, TorchClassifier
 
@@ -31,6 +32,7 @@ def rows() -> tuple[Any, np.ndarray]:
 
 def main() -> None:
     """Train, store, and write down what the stored model predicts."""
+    torch.set_num_threads(1)
     X, y = rows()
     model = TorchClassifier(
         module__hidden_layer_sizes=(4,),
@@ -43,6 +45,9 @@ def main() -> None:
         lr_scheduler__total_steps=60,
         lr_scheduler_interval="step",
         validation_fraction=0.2,
+        grad_scaler="GradScaler",
+        grad_scaler__init_scale=1024.0,
+        grad_scaler__growth_interval=15,
         callbacks=[EarlyStopping(patience=9, restore_best=True)],
         max_epochs=3,
         batch_size=8,

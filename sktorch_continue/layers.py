@@ -1,0 +1,111 @@
+"""The layers of a module: what they are, and the shortest way through them.
+
+Torch's own walks over a module take as long as a small prediction, and so does calling one layer after the other with a
+look for hooks at each.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
+
+Batch = torch.Tensor | dict[str, torch.Tensor]
+Forward = Callable[[Batch], torch.Tensor]
+
+OF_TORCH = ("torch.nn.modules.", "sktorch_continue.modules")
+DRAW_IN_EVALUATION = {nn.FractionalMaxPool2d, nn.FractionalMaxPool3d}
+
+
+class Layers:
+    """A module and all below it, in the order of ``module.modules()``; what is used twice is there twice.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The outermost.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._found: list[nn.Module] = []
+        waiting = [module]
+        while waiting:
+            layer = waiting.pop()
+            self._found.append(layer)
+            if layer._modules:
+                waiting += [child for child in reversed(layer._modules.values()) if child is not None]
+
+    @property
+    def float_dtype(self) -> torch.dtype:
+        """Dtype of the first floating parameter, torch's default where there is none."""
+        for layer in self._found:
+            for parameter in layer._parameters.values():
+                if parameter is not None and parameter.is_floating_point():
+                    return parameter.dtype
+        return torch.get_default_dtype()
+
+    @property
+    def training(self) -> list[nn.Module]:
+        """Those that are in training mode."""
+        return [layer for layer in self._found if layer.training]
+
+    @cached_property
+    def of_torch(self) -> bool:
+        """Whether every layer is one of torch's own (or the built-in module) and runs nothing else."""
+        for layer in self._found:
+            kind: Any = type(layer)
+            if not _is_class_of_torch(kind) or "forward" in layer.__dict__:
+                return False
+            if layer._forward_hooks or layer._forward_pre_hooks:
+                return False
+            if layer._backward_hooks or layer._backward_pre_hooks:
+                return False
+        return True
+
+    @property
+    def draw_in_evaluation(self) -> bool:
+        """Whether random numbers may be drawn in evaluation mode as well."""
+        return not self.of_torch or any(type(layer) in DRAW_IN_EVALUATION for layer in self._found)
+
+    @property
+    def forward(self) -> Forward:
+        """What calling the module does: a plain sequence of torch's layers is walked, anything else is called."""
+        if not self.of_torch or _has_any_global_hook():
+            return functools.partial(call, self.module)
+        line: list[Callable[[Any], Any]] = []
+        for layer in self._found:
+            sequence = type(layer).forward is nn.Sequential.forward
+            if layer._compiled_call_impl is not None or (layer._modules and not sequence):
+                return functools.partial(call, self.module)
+            if not sequence:
+                line.append(layer.forward)
+        return functools.partial(_walk, line)
+
+
+@functools.cache
+def _is_class_of_torch(kind: Any) -> bool:
+    return bool(kind.__module__.startswith(OF_TORCH))
+
+
+def _walk(line: list[Callable[[Any], Any]], inputs: Any) -> Any:
+    for forward in line:
+        inputs = forward(inputs)
+    return inputs
+
+
+def bare(module: nn.Module) -> Callable[..., Any]:
+    """Return a module's ``forward`` where calling the module does nothing else, else the module."""
+    plain = Layers(module).of_torch and not _has_any_global_hook() and module._compiled_call_impl is None
+    return module.forward if plain else module
+
+
+def call(module: Any, inputs: Batch) -> torch.Tensor:
+    """Call a module with one input, or with several by name."""
+    output = module(**inputs) if isinstance(inputs, dict) else module(inputs)
+    return output

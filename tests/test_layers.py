@@ -1,0 +1,152 @@
+"""The shortest way through a module computes what calling it does, and nobody who listens is passed over."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from modules import Linear, class_data
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from sktorch_continue import MLP, Callback, TorchClassifier
+from sktorch_continue.layers import Layers, call
+
+X, Y = class_data()
+SHARED = nn.Linear(4, 4)
+
+
+class OwnSequence(nn.Sequential):
+    """A sequence with a step of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + 1
+
+
+def compiled() -> nn.Module:
+    """Return a sequence of which one layer is compiled in place."""
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    module[0].compile(backend="eager")
+    return module
+
+
+def with_own_forward() -> nn.Module:
+    """Return a sequence of which one layer does something else."""
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    module[1].forward = torch.tanh  # type: ignore[method-assign]
+    return module
+
+
+MODULES: dict[str, tuple[Callable[[], nn.Module], bool]] = {
+    "sequence": (lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh()), True),
+    "sequence of sequences": (lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 3)), nn.Sequential(), nn.ReLU()), True),
+    "built-in": (lambda: MLP(4, 3, batch_norm=True, dropout=0.5), True),
+    "used twice": (lambda: nn.Sequential(SHARED, nn.ReLU(), SHARED), True),
+    "one layer": (lambda: nn.Linear(4, 3), True),
+    "own class": (lambda: Linear(4, 3), False),
+    "own sequence": (lambda: nn.Sequential(OwnSequence(nn.Linear(4, 3))), False),
+    "own forward": (with_own_forward, False),
+    "compiled in place": (compiled, False),
+    "branches inside": (lambda: nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8)), False),
+}
+
+
+@pytest.mark.parametrize(("make", "walked"), MODULES.values(), ids=MODULES)
+def test_the_shortest_way_is_that_of_the_call(make: Callable[[], nn.Module], walked: bool) -> None:
+    """Outputs have the same bits, and only plain sequences of torch's own layers are walked."""
+    module = make().eval()
+    rows = torch.from_numpy(X)
+    layers = Layers(module)
+    assert torch.equal(layers.forward(rows), module(rows))
+    assert (layers.forward.func is not call) == walked  # type: ignore[attr-defined]
+    assert set(map(id, layers.training)) == set()
+    assert layers.float_dtype == torch.float32
+
+
+def test_a_global_hook_is_called() -> None:
+    """Somebody who listens to all modules hears each of them."""
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    heard: list[str] = []
+    handle = register_module_forward_hook(lambda layer, *_: heard.append(type(layer).__name__))
+    try:
+        Layers(module).forward(torch.from_numpy(X))
+    finally:
+        handle.remove()
+    assert heard == ["Linear", "ReLU", "Sequential"]
+
+
+class Listens(Callback):
+    """Counts the forward passes of the first layer, or of the criterion, from some moment on."""
+
+    def __init__(self, at: int, *, criterion: bool = False) -> None:
+        self.at, self.criterion = at, criterion
+        self.heard = 0
+
+    def listen(self, run: Any) -> None:
+        """Register once."""
+        if run.n_steps == self.at:
+            part = run.criterion if self.criterion else run.module[0]
+            part.register_forward_hook(self.count)
+
+    def count(self, part: nn.Module, inputs: Any, output: Any) -> None:
+        """Count a training step."""
+        self.heard += part.training
+
+
+class AtStep(Listens):
+    """Registers at the beginning of a step."""
+
+    on_step_begin = Listens.listen
+
+
+class AtEpoch(Listens):
+    """Registers between two epochs."""
+
+    on_epoch_end = Listens.listen
+
+
+@pytest.mark.parametrize("criterion", [False, True], ids=["a layer", "the criterion"])
+@pytest.mark.parametrize(("kind", "at"), [(AtStep, 2), (AtEpoch, 3)], ids=["in an epoch", "between epochs"])
+def test_a_hook_that_comes_late_hears_the_next_step(kind: type[Listens], at: int, criterion: bool) -> None:
+    """A callback may register hooks at any time; the very next forward pass calls them."""
+    callback = kind(at, criterion=criterion)
+    model = TorchClassifier(batch_size=8, max_epochs=2, callbacks=[("late", callback)], random_state=0).fit(X, Y)
+    assert model.callbacks_["late"].heard == 6 - at
+
+
+@pytest.mark.parametrize("replace", [True, False], ids=["replaced", "hooked"])
+def test_a_prediction_uses_the_module_as_it_is_now(replace: bool) -> None:
+    """A layer that was put in its place, or a hook at it, since the training counts."""
+    model = TorchClassifier(max_epochs=1, random_state=0).fit(X, Y)
+    model.predict(X)
+    if replace:
+        model.module_[-1] = nn.Sequential(model.module_[-1], nn.Softplus())
+    else:
+        model.module_[-1].register_forward_hook(lambda layer, inputs, output: nn.functional.softplus(output))
+    with torch.inference_mode():
+        wanted = model.module_(torch.from_numpy(X)).softmax(dim=1).numpy()
+    assert np.array_equal(model.predict_proba(X), wanted)
+
+
+@pytest.mark.parametrize(
+    ("layer", "draws"),
+    [(nn.Dropout(0.5), False), (nn.FractionalMaxPool2d(2, output_size=1), True), (Linear(4, 4), True)],
+    ids=["dropout", "fractional pooling", "own class"],
+)
+def test_who_may_draw_in_evaluation_mode_is_known(layer: nn.Module, draws: bool) -> None:
+    """Torch's layers draw nothing there, but for one; what others do is not known."""
+    assert Layers(nn.Sequential(layer)).draw_in_evaluation is draws
+
+
+def test_predicting_with_a_pooling_that_draws_leaves_the_streams_alone() -> None:
+    """The process's stream stands where it stood."""
+    module = nn.Sequential(nn.FractionalMaxPool2d(2, output_size=2), nn.Flatten(), nn.Linear(4, 3))
+    images = np.random.default_rng(0).normal(size=(24, 1, 5, 5)).astype(np.float32)
+    model = TorchClassifier(functools.partial(nn.Sequential, *module), max_epochs=1, random_state=0).fit(images, Y)
+    before = torch.get_rng_state()
+    model.predict(images)
+    assert torch.equal(torch.get_rng_state(), before)
