@@ -1,8 +1,9 @@
 """Settings of the whole suite."""
 
-import matplotlib
+import os
+
 import torch
 
 # Several workers share a few cores; threads of torch waiting for each other would cost minutes.
 torch.set_num_threads(1)
-matplotlib.use("Agg")
+os.environ["MPLBACKEND"] = "Agg"  # draw without a screen

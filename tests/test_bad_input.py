@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
 import torch
@@ -26,6 +25,7 @@ from data_helpers import (
     regressor,
     snapshot,
 )
+from optional import made, pd
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -64,7 +64,7 @@ BAD_X = {
     "one dimension, tensor": (torch.tensor(X[:, 0]), ValueError, ["feature"]),
     "NaN": (with_entry(np.nan), ValueError, ["Input X contains NaN"]),
     "NaN, list": (with_entry(np.nan).tolist(), ValueError, ["Input X contains NaN"]),
-    "NaN, frame": (pd.DataFrame(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
+    "NaN, frame": (lambda: pd.DataFrame(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
     "NaN, tensor": (torch.tensor(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
     "NaN, CSR": (scipy.sparse.csr_matrix(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
     "inf": (with_entry(np.inf), ValueError, ["Input X contains infinity"]),
@@ -78,7 +78,7 @@ BAD_X = {
     "no columns, CSR": (scipy.sparse.csr_matrix((N_ROWS, 0)), ValueError, ["0 feature(s)"]),
     "columns of str": (np.full((N_ROWS, 4), "a"), ValueError, ["not compatible with arrays of bytes/strings"]),
     "objects that are str": (np.full((N_ROWS, 4), "a", dtype=object), ValueError, ["could not convert string", "'a'"]),
-    "a column of str, frame": (pd.DataFrame({0: ["a"] * N_ROWS, 1: 1.0, 2: 2.0, 3: 3.0}), ValueError, ["'a'"]),
+    "a column of str, frame": (lambda: pd.DataFrame({0: ["a"] * N_ROWS, 1: 1.0, 2: 2.0, 3: 3.0}), ValueError, ["'a'"]),
     "ragged lists": ([[1.0, 2.0], [3.0]] * 12, ValueError, ["inhomogeneous"]),
     "complex": (X + 1j, ValueError, ["Complex data not supported"]),
     "complex, tensor": (torch.tensor(X + 1j), ValueError, ["Complex data not supported", "complex128"]),
@@ -97,6 +97,7 @@ BAD_X = {
 def test_bad_rows_leave_an_unfitted_estimator_unfitted(case: str, verb: str) -> None:
     """A first call on rows that cannot be used raises and learns nothing."""
     rows, error, words = BAD_X[case]
+    rows = made(rows)
     estimator = classifier()
     if verb == "continue_fit":
         error, words = NotFittedError, ["not fitted yet"]
@@ -109,6 +110,7 @@ def test_bad_rows_leave_an_unfitted_estimator_unfitted(case: str, verb: str) -> 
 def test_bad_rows_leave_a_fitted_estimator_where_it_stands(case: str) -> None:
     """No verb touches the run for rows it cannot use, nor does predict; the run goes on exactly."""
     rows, error, words = BAD_X[case]
+    rows = made(rows)
     estimator, twin = fitted()
     for verb in VERBS:
         with refused(estimator, error, *words):
