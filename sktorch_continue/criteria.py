@@ -107,7 +107,7 @@ class BatchLoss:
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         """Return the scalar loss: the criterion's own, or the weighted mean (sum) of the samples' losses."""
-        loss = self.criterion(output, target)
+        loss: torch.Tensor = self.criterion(output, target)
         if weight is None:
             return loss if loss.ndim == 0 else loss.mean()
         losses = loss.reshape(len(target), -1).mean(dim=1)

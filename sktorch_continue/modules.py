@@ -106,7 +106,7 @@ def is_uninitialized(module: nn.Module) -> bool:
 
 def call(module: Any, inputs: torch.Tensor | dict[str, torch.Tensor]) -> torch.Tensor:
     """Call a module with one input, or with several by name."""
-    output = module(**inputs) if isinstance(inputs, dict) else module(inputs)
+    output: torch.Tensor = module(**inputs) if isinstance(inputs, dict) else module(inputs)
     return output
 
 

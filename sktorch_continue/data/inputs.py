@@ -230,7 +230,7 @@ def _is_finite(X: torch.Tensor) -> bool:
     with torch.no_grad():
         if bool(torch.isfinite(X.sum(dtype=torch.float64))):
             return True
-        return all(bool(torch.isfinite(chunk).all()) for chunk in X.split(1024))
+        return all(bool(torch.isfinite(chunk).all()) for chunk in torch.split(X, 1024))
 
 
 def _as_source(checked: Any) -> Source:

@@ -17,6 +17,7 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
 from sktorch_continue.data.dataset import joined
+from sktorch_continue.estimators.call import Call
 from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.from_skorch import FromSkorch
 from sktorch_continue.estimators.parameters import make_specification
@@ -25,7 +26,7 @@ from sktorch_continue.estimators.reuse import fit_with
 from sktorch_continue.estimators.storage import StoredRun
 from sktorch_continue.estimators.stores import store_for
 from sktorch_continue.estimators.tasks import CallbackSupport
-from sktorch_continue.estimators.verbs import Call, carry_out
+from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.history import History
 from sktorch_continue.run import Run

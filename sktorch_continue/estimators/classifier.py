@@ -15,7 +15,8 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective, class_objective
 from sktorch_continue.data import ClassTarget
 from sktorch_continue.estimators.base import TorchEstimator
-from sktorch_continue.estimators.verbs import Call, carry_out
+from sktorch_continue.estimators.call import Call
+from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.specification import Specification
 
@@ -284,4 +285,5 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         if unknown:
             raise ValueError(f"class_weight has {unknown}, which are no classes; they are {self.classes_.tolist()}")
         of_class = self.class_weight
-        return np.array([of_class.get(label, 1.0) for label in self.classes_.tolist()], dtype=float)[encoded]
+        weights = np.array([of_class.get(label, 1.0) for label in self.classes_.tolist()], dtype=float)[encoded]
+        return weights
