@@ -313,6 +313,33 @@ def test_the_order_of_the_entries_of_a_dict_does_not_matter() -> None:
     assert_same_run(plain, other, turned)
 
 
+@pytest.mark.parametrize("n_rows", [1, N_ROWS])
+def test_a_module_that_squeezes_predicts_a_single_row(n_rows: int) -> None:
+    """Where the output of one row is a single value, it is the prediction of that row."""
+
+    class Squeezed(nn.Linear):
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return super().forward(X).squeeze()
+
+    estimator = regressor(module=Squeezed(N_FEATURES, 1), max_epochs=1).fit(X, X[:, 0])
+    assert estimator.predict(X[:n_rows]).shape == (n_rows,)
+
+
+@pytest.mark.parametrize("size", [7, np.int64(7)])
+def test_one_hidden_layer_is_named_by_its_size(size: Any) -> None:
+    """As in scikit-learn's MLP, a number is the only hidden layer of the built-in module."""
+    params = {"module": None, "max_epochs": 1}
+    plain = classifier(**params, module__hidden_layer_sizes=(7,)).fit(X, LABELS)
+    assert_same_run(plain, classifier(**params, module__hidden_layer_sizes=size).fit(X, LABELS))
+
+
+def test_images_with_channels_last() -> None:
+    """A convolution that does not fit says where it looks for channels."""
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="channels before height and width"):
+        classifier(module=module).fit(np.zeros((N_ROWS, 8, 8, 3)), LABELS)
+
+
 def test_a_scorer_reads_a_dict() -> None:
     """Held-out rows of every entry are scored."""
     params = {"module": NumbersAndCodes, "validation_fraction": 0.25, "callbacks": [EpochScoring("accuracy")]}

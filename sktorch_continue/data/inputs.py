@@ -17,6 +17,7 @@ import torch
 from sklearn.utils.validation import check_array, validate_data
 
 SINGLE = (torch.float32, torch.float16, torch.bfloat16)
+ENCODE_FIRST = "numbers were expected: encode text and categories first (OneHotEncoder, OrdinalEncoder)"
 
 Batch = torch.Tensor | dict[str, torch.Tensor]
 
@@ -144,15 +145,20 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> I
     plain = None if reset else _plainly_fine(estimator, X, min_rows)
     if plain is not None:
         return Inputs({"": DenseSource(plain)})
-    checked = validate_data(
-        estimator,
-        X=X,
-        reset=reset,
-        accept_sparse="csr",
-        dtype="numeric",
-        allow_nd=True,
-        ensure_min_samples=min_rows,
-    )
+    try:
+        checked = validate_data(
+            estimator,
+            X=X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+            allow_nd=True,
+            ensure_min_samples=min_rows,
+        )
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(f"{error} in X; {ENCODE_FIRST}") from error
     return Inputs({"": _as_source(checked)})
 
 
@@ -243,10 +249,7 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
     """Return a tensor that shares memory with `array` wherever torch can address it."""
     array = np.asarray(array)
     if array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"X has values of dtype {array.dtype}, which cannot be trained on; numbers were expected: encode text and "
-            "categories first (OneHotEncoder, OrdinalEncoder)"
-        )
+        raise ValueError(f"X has values of dtype {array.dtype}, which cannot be trained on; {ENCODE_FIRST}")
     if array.dtype.kind in "iu":
         array = array.view(f"{array.dtype.byteorder}{array.dtype.kind}{array.dtype.itemsize}")  # torch knows no aliases
     if array.dtype == np.longdouble:

@@ -254,7 +254,9 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
             run.evaluating(module, torch_alone=alone),
         ):
             batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
-            return joined((meaning(modules.call(module, batch)).cpu() for batch, _, _ in batches), inputs.n_rows)
+            outputs = (modules.call(module, batch) for batch, _, _ in batches)
+            rows_of = (output if output.ndim else output[None] for output in outputs)  # squeeze() of a single row
+            return joined((meaning(output).cpu() for output in rows_of), inputs.n_rows)
 
     # ---- what scikit-learn asks for -------------------------------------------------------------------------------
 

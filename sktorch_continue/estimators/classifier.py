@@ -277,6 +277,14 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
 
     def _class_weights(self, encoded: np.ndarray) -> np.ndarray:
         """Return the weight of every row by its class; a batch of ``partial_fit`` need not have every class."""
+        if (
+            not self._target.multilabel
+            and not isinstance(self.class_weight, Mapping)
+            and self.class_weight != "balanced"
+        ):
+            raise ValueError(
+                f"class_weight={self.class_weight!r}; None, 'balanced' or a dict with a weight per class was expected"
+            )
         if self._target.multilabel or not isinstance(self.class_weight, Mapping):
             labels = encoded.astype(int) if self._target.multilabel else self.classes_[encoded]
             weights: np.ndarray = compute_sample_weight(self.class_weight, labels)
