@@ -64,6 +64,9 @@ bench-checkpoints: $(TEST)/installed ## Measure what checkpoints cost (some minu
 docs: $(DOCS)/installed ## Build the documentation and its gallery into docs/_build/html; a warning is a failure
 	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky -b html docs docs/_build/html
 
+linkcheck: $(DOCS)/installed ## Ask every address that the documentation links to (needs a network)
+	$(DOCS)/bin/python -m sphinx -D plot_gallery=0 -b linkcheck docs docs/_build/linkcheck
+
 dist: $(TEST)/installed ## Build the sdist, and the wheel from it, into dist/
 	rm -rf build dist *.egg-info
 	$(TEST)/bin/python -m build --outdir dist .
