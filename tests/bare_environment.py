@@ -1,7 +1,6 @@
 """What `make test-wheel` asks of its environment: the package is the installed one, and no extra is there."""
 
 import importlib.metadata
-import importlib.util
 import sys
 from pathlib import Path
 

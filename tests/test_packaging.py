@@ -1,5 +1,6 @@
 """What is installed: every module and no more, and no library that only an extra asks for."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -42,9 +43,9 @@ def built(tmp_path_factory):
 
 
 def files_of(folder):
-    """Return the files below a folder as they stand in an archive, what Python has compiled left out."""
-    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(ROOT).as_posix() for path in files}
+    """Return the files below a folder as they stand in an archive; hidden ones, bytecode and drawings left out."""
+    found = {path.relative_to(ROOT).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not re.search(r"(^|/)(\.|__pycache__/)|\.png$|-quick\.", name)}
 
 
 def test_every_module_can_be_imported_without_an_extra():
@@ -70,11 +71,7 @@ def test_the_sdist_has_what_its_tests_need(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    for part in ("sktorch_continue", "tests", "examples", "benchmarks"):
-        assert {
-            name for name in files_of(ROOT / part) if not name.endswith((".png", "-quick.md", "-quick.json"))
-        } <= names
-    assert {"README.md", "docs/index.md", "docs/conf.py", "Makefile", "constraints.txt", "LICENSE"} <= names
-    assert not [
-        name for name in names if "__pycache__" in name or name.startswith((".", "dist/", "build/", "docs/_build/"))
-    ]
+    read = {name for part in ("tests", "examples", "benchmarks") for name in files_of(ROOT / part)}
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.*")}
+    assert (read | pages | files_of(PACKAGE) | {"README.md", "LICENSE", "Makefile", "constraints.txt"}) - names == set()
+    assert [name for name in names if re.search(r"__pycache__/|^\.|^(dist|build|docs/_build)/", name)] == []
