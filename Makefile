@@ -7,10 +7,11 @@ TEST := .venv/test
 OLDEST := .venv/oldest
 BENCH := .venv/bench
 DOCS := .venv/docs
+WHEEL := .venv/wheel
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-oldest matrix kills searches peers bench bench-checkpoints bench-searches docs sklearn-pipeline sklearn-searches
-.PHONY: sklearn-callbacks check format clean
+.PHONY: sklearn-callbacks dist test-wheel linkcheck check format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -62,6 +63,24 @@ bench-checkpoints: $(TEST)/installed ## Measure what checkpoints cost (some minu
 
 docs: $(DOCS)/installed ## Build the documentation and its gallery into docs/_build/html; a warning is a failure
 	$(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --nitpicky -b html docs docs/_build/html
+
+linkcheck: $(DOCS)/installed ## Ask every address that the documentation links to (needs a network)
+	$(DOCS)/bin/python -m sphinx -D plot_gallery=0 -b linkcheck docs docs/_build/linkcheck
+
+dist: $(TEST)/installed ## Build the sdist, and the wheel from it, into dist/
+	rm -rf build dist *.egg-info
+	$(TEST)/bin/python -m build --outdir dist .
+
+# The tests come from the sdist, without its package, in a folder elsewhere: what they import can only be the wheel.
+test-wheel: dist ## Install the wheel without an extra into an empty environment, and run the tests of the sdist there (minutes)
+	rm -rf $(WHEEL)
+	$(PYTHON) -m venv $(WHEEL)
+	$(WHEEL)/bin/python -m pip install --quiet -c constraints.txt torch
+	$(WHEEL)/bin/python -m pip install --quiet -c constraints.txt dist/*.whl hypothesis mypy pytest pytest-xdist
+	$(WHEEL)/bin/python -m pip check
+	folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT \
+		&& tar -xzf dist/*.tar.gz -C $$folder --strip-components 1 && rm -r $$folder/sktorch_continue && cd $$folder \
+		&& $(CURDIR)/$(WHEEL)/bin/python tests/bare_environment.py && $(CURDIR)/$(WHEEL)/bin/python -m pytest -n 2
 
 check: $(TEST)/installed ## Check format, lint, types and layers
 	$(TEST)/bin/ruff format --check .

@@ -73,10 +73,14 @@ class History(Sequence[dict[str, Any]]):
         Raises
         ------
         ImportError
-            If pandas is not installed.
+            If pandas is not installed, with the way to get it.
         """
-        import pandas as pd
-
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "to_frame makes a table of pandas, which is not installed: pip install 'sktorch-continue[frame]'"
+            ) from error
         return pd.DataFrame(self._rows, columns=self.columns)
 
     def state_dict(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Layers:
     @property
     def forward(self) -> Forward:
         """What calling the module does: a plain sequence of torch's layers is walked, anything else is called."""
-        if not self.of_torch or _has_any_global_hook():
+        if not self.of_torch or _somebody_hears_all():
             return functools.partial(call, self.module)
         line: list[Callable[[Any], Any]] = []
         for layer in self._found:
@@ -93,6 +93,10 @@ def _is_class_of_torch(kind: Any) -> bool:
     return bool(kind.__module__.startswith(OF_TORCH))
 
 
+def _somebody_hears_all() -> bool:
+    return bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
+
+
 def _walk(line: list[Callable[[Any], Any]], inputs: Any) -> Any:
     for forward in line:
         inputs = forward(inputs)
@@ -101,11 +105,11 @@ def _walk(line: list[Callable[[Any], Any]], inputs: Any) -> Any:
 
 def bare(module: nn.Module) -> Callable[..., Any]:
     """Return a module's ``forward`` where calling the module does nothing else, else the module."""
-    plain = Layers(module).of_torch and not _has_any_global_hook() and module._compiled_call_impl is None
+    plain = Layers(module).of_torch and not _somebody_hears_all() and module._compiled_call_impl is None
     return module.forward if plain else module
 
 
 def call(module: Any, inputs: Batch) -> torch.Tensor:
     """Call a module with one input, or with several by name."""
-    output = module(**inputs) if isinstance(inputs, dict) else module(inputs)
+    output: torch.Tensor = module(**inputs) if isinstance(inputs, dict) else module(inputs)
     return output

@@ -105,7 +105,7 @@ class ScaledUpdate:
 
     def gradients(self, loss: torch.Tensor) -> None:
         """Compute the gradients of a loss."""
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimizer)
 
     def refresh(self) -> None:

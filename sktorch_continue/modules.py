@@ -6,6 +6,7 @@ import copy
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -29,8 +30,8 @@ class MLP(nn.Sequential):
         Columns of X.
     n_outputs : int
         Classes, labels or real values per row.
-    hidden_layer_sizes : sequence of int, default=(100,)
-        Units of each hidden layer; empty for a linear model.
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Units of each hidden layer, or of the only one; empty for a linear model.
     activation : {"relu", "tanh", "logistic", "identity"} or nn.Module subclass, default="relu"
         After each hidden layer.
     dropout : float, default=0.0
@@ -46,7 +47,7 @@ class MLP(nn.Sequential):
         n_features_in: int,
         n_outputs: int,
         *,
-        hidden_layer_sizes: Sequence[int] = (100,),
+        hidden_layer_sizes: int | Sequence[int] = (100,),
         activation: str | type[nn.Module] = "relu",
         dropout: float = 0.0,
         batch_norm: bool = False,
@@ -54,9 +55,11 @@ class MLP(nn.Sequential):
     ) -> None:
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(f"activation={activation!r} is none of {sorted(ACTIVATIONS)}; give an nn.Module subclass")
+        one = isinstance(hidden_layer_sizes, int | Integral)
+        sizes: Any = [hidden_layer_sizes] if one else hidden_layer_sizes
         layers: list[nn.Module] = []
         width = n_features_in
-        for size in hidden_layer_sizes:
+        for size in sizes:
             layers.append(nn.Linear(width, size, dtype=dtype))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(size, dtype=dtype))

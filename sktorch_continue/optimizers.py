@@ -34,8 +34,12 @@ def build_optimizer(part: Part, module: nn.Module, criterion: nn.Module) -> Opti
     ------
     TypeError
         If the factory does not return an optimizer.
+    ValueError
+        If there is nothing to train.
     """
     parameters = trainable(module, criterion)
+    if not parameters:
+        raise ValueError(f"{type(module).__name__} has no parameters, so there is nothing to train")
     offered: dict[str, Any] = {}
     chosen = any(part.arguments.get(name) for name in IMPLEMENTATIONS)
     if part.accepts("fused") and not chosen and _can_fuse(module, parameters):

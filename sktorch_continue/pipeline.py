@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -20,19 +20,22 @@ from sktorch_continue.exceptions import warn
 
 CROSS_FITTED = 1e-2
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-def _last_has(method: str) -> Callable[[Any], bool]:
+
+def _where_the_last_has(method: str) -> Callable[[Method], Method]:
     """Offer a method where the last step has it."""
 
     def check(pipeline: Any) -> bool:
         getattr(pipeline._final_estimator, method)  # raises the AttributeError that says what is missing
         return True
 
-    return check
+    return cast(Callable[[Method], Method], available_if(check))
 
 
-def _last_goes_on(pipeline: Any) -> bool:
-    return bool(is_continuable(pipeline))
+def _where_it_goes_on(method: Method) -> Method:
+    """Offer a method where the last step can go on."""
+    return cast(Method, available_if(is_continuable)(method))
 
 
 class ContinuablePipeline(Pipeline):
@@ -72,7 +75,7 @@ class ContinuablePipeline(Pipeline):
     5
     """
 
-    @available_if(_last_goes_on)
+    @_where_it_goes_on
     def continue_fit(
         self,
         X: Any,
@@ -103,7 +106,7 @@ class ContinuablePipeline(Pipeline):
         continue_fit(self, X, y, transformers=transformers, max_epochs=max_epochs, **fit_params)
         return self
 
-    @available_if(_last_has("partial_fit"))
+    @_where_the_last_has("partial_fit")
     def partial_fit(
         self, X: Any, y: Any = None, *, transformers: str | Mapping[str, str] = "frozen", **fit_params: Any
     ) -> Self:
@@ -126,7 +129,7 @@ class ContinuablePipeline(Pipeline):
         partial_fit(self, X, y, transformers, fit_params)
         return self
 
-    @available_if(_last_has("resume_fit"))
+    @_where_the_last_has("resume_fit")
     def resume_fit(
         self, X: Any, y: Any = None, *, path: str | os.PathLike[str] | None = None, **fit_params: Any
     ) -> Self:

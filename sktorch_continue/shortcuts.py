@@ -28,7 +28,7 @@ def backward_for(device: torch.device) -> Backward:
 
 def _engine_backward(loss: torch.Tensor) -> None:
     if type(loss) is not torch.Tensor or not loss.requires_grad or loss.ndim:
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return
     torch.autograd.Variable._execution_engine.run_backward(
         (loss,), (_one(loss.dtype),), False, False, (), allow_unreachable=True, accumulate_grad=True

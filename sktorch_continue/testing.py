@@ -59,7 +59,7 @@ def first_difference(left: Any, right: Any, path: str = "") -> str | None:
         return None if same or (math.isnan(left) and math.isnan(right)) else f"{path}: {left!r} != {right!r}"
     if inspect.isclass(left) or inspect.isroutine(left):
         return None if left == right else f"{path or 'value'}: {left!r} is not {right!r}"
-    if type(left).__eq__ is object.__eq__ and hasattr(left, "__dict__"):
+    if type(left).__eq__ is object.__eq__ and hasattr(left, "__dict__"):  # type: ignore[comparison-overlap]
         return _mapping_difference(vars(left), vars(right), path)
     return None if left == right else f"{path or 'value'}: {left!r} != {right!r}"
 
@@ -112,7 +112,7 @@ def run_state(estimator: Any) -> dict[str, Any]:
     cut, not where it stands. So are the name of the run, the folder a :class:`~sktorch_continue.Checkpoint` stores it
     in, and what callbacks know that only watch, such as loggers.
     """
-    state = copy.deepcopy(estimator._run.state_dict())
+    state: dict[str, Any] = copy.deepcopy(estimator._run.state_dict())
     state.pop("specification")
     state.pop("id")
     for name, callback in estimator.callbacks_.items():

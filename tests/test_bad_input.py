@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
 import torch
@@ -26,6 +25,7 @@ from data_helpers import (
     regressor,
     snapshot,
 )
+from optional import made, pd
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -64,7 +64,7 @@ BAD_X = {
     "one dimension, tensor": (torch.tensor(X[:, 0]), ValueError, ["feature"]),
     "NaN": (with_entry(np.nan), ValueError, ["Input X contains NaN"]),
     "NaN, list": (with_entry(np.nan).tolist(), ValueError, ["Input X contains NaN"]),
-    "NaN, frame": (pd.DataFrame(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
+    "NaN, frame": (lambda: pd.DataFrame(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
     "NaN, tensor": (torch.tensor(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
     "NaN, CSR": (scipy.sparse.csr_matrix(with_entry(np.nan)), ValueError, ["Input X contains NaN"]),
     "inf": (with_entry(np.inf), ValueError, ["Input X contains infinity"]),
@@ -77,8 +77,12 @@ BAD_X = {
     "no columns": (X[:, :0], ValueError, ["0 feature(s)"]),
     "no columns, CSR": (scipy.sparse.csr_matrix((N_ROWS, 0)), ValueError, ["0 feature(s)"]),
     "columns of str": (np.full((N_ROWS, 4), "a"), ValueError, ["not compatible with arrays of bytes/strings"]),
-    "objects that are str": (np.full((N_ROWS, 4), "a", dtype=object), ValueError, ["could not convert string", "'a'"]),
-    "a column of str, frame": (pd.DataFrame({0: ["a"] * N_ROWS, 1: 1.0, 2: 2.0, 3: 3.0}), ValueError, ["'a'"]),
+    "objects that are str": (
+        np.full((N_ROWS, 4), "a", dtype=object),
+        ValueError,
+        ["could not convert string", "'a'", "OneHotEncoder"],
+    ),
+    "a column of str, frame": (lambda: pd.DataFrame({0: ["a"] * N_ROWS, 1: 1.0, 2: 2.0, 3: 3.0}), ValueError, ["'a'"]),
     "ragged lists": ([[1.0, 2.0], [3.0]] * 12, ValueError, ["inhomogeneous"]),
     "complex": (X + 1j, ValueError, ["Complex data not supported"]),
     "complex, tensor": (torch.tensor(X + 1j), ValueError, ["Complex data not supported", "complex128"]),
@@ -97,6 +101,7 @@ BAD_X = {
 def test_bad_rows_leave_an_unfitted_estimator_unfitted(case: str, verb: str) -> None:
     """A first call on rows that cannot be used raises and learns nothing."""
     rows, error, words = BAD_X[case]
+    rows = made(rows)
     estimator = classifier()
     if verb == "continue_fit":
         error, words = NotFittedError, ["not fitted yet"]
@@ -109,6 +114,7 @@ def test_bad_rows_leave_an_unfitted_estimator_unfitted(case: str, verb: str) -> 
 def test_bad_rows_leave_a_fitted_estimator_where_it_stands(case: str) -> None:
     """No verb touches the run for rows it cannot use, nor does predict; the run goes on exactly."""
     rows, error, words = BAD_X[case]
+    rows = made(rows)
     estimator, twin = fitted()
     for verb in VERBS:
         with refused(estimator, error, *words):
@@ -294,7 +300,7 @@ def test_bad_values(case: str) -> None:
 def test_one_class_is_too_few(y: Any) -> None:
     """A first call needs two classes and says which one it has; later rows of one class are fine."""
     new = classifier()
-    with refused(new, ValueError, "1 class", str(y[0]), "at least 2"):
+    with refused(new, ValueError, "1 class", str(y[0]), "at least 2", "classes="):
         new.fit(X, y)
     with refused(new, ValueError, "1 class"):
         new.partial_fit(X, LABELS, classes=y)
@@ -381,7 +387,8 @@ def test_bad_weights(case: str) -> None:
     [
         ("equal", ["'equal'", "balanced"]),
         ({"a": 2.0}, ["class_weight", "no classes"]),
-        (5, ["5"]),
+        (5, ["class_weight=5", "dict"]),
+        ([1, 2, 3], ["class_weight=[1, 2, 3]", "dict"]),
         ({0: 0.0, 1: 0.0, 2: 0.0}, ["non-zero"]),
         ({1: -1.0}, ["class_weight", "-1.0"]),
         ({1: np.nan}, ["class_weight", "nan"]),
@@ -623,6 +630,16 @@ def test_a_misspelled_parameter(make: Any) -> None:
     assert clone(estimator).get_params() == estimator.get_params()
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("learning_rate", "lr"), ("hidden_layer_sizes", "module__hidden_layer_sizes"), ("epochs", "max_epochs")],
+)
+def test_a_parameter_by_its_name_elsewhere(name: str, meant: str) -> None:
+    """Who uses the name another library has is told the one that is meant."""
+    with pytest.raises(TypeError, match=f"{name!r}; did you mean {meant!r}"):
+        classifier(**{name: 1})
+
+
 def test_a_misspelled_hook() -> None:
     """A method that looks like a hook and is none is an error when the class is defined."""
     with pytest.raises(TypeError, match=r"Careless\.on_epoch_ends is no hook; did you mean on_epoch_end\?"):
@@ -674,6 +691,7 @@ BAD_MODULES = {
     "too many outputs": ({"module": nn.Linear(4, 5)}, ValueError, ["(2, 5)", "(2, 3)", "n_outputs"]),
     "flat output": ({"module": nn.Sequential(nn.Linear(4, 1), nn.Flatten(0))}, ValueError, ["(2,)", "(2, 3)"]),
     "too many inputs": ({"module": nn.Linear(5, 3)}, ValueError, ["Linear failed", "(2, 4)", "n_features_in"]),
+    "no parameters": ({"module": nn.AdaptiveAvgPool1d(3)}, ValueError, ["AdaptiveAvgPool1d has no parameters"]),
     "a tuple": ({"module": TwoOutputs}, TypeError, ["TwoOutputs", "tuple", "tensor"]),
     "an argument for an instance": (
         {"module": nn.Linear(4, 3), "module__bias": False},

@@ -25,6 +25,7 @@ def load(name):
 @pytest.mark.parametrize("kind", ["tabular", "images"])
 def test_every_side_takes_the_same_steps_to_a_comparable_loss(kind):
     """Also where the last batch of an epoch is smaller."""
+    pytest.importorskip("skorch")
     peers = load("peers")
     problem = peers.tabular(230, 32, 12) if kind == "tabular" else peers.images(100, 2)
     works = {name: side() for name, side in peers.sides(problem).items()}

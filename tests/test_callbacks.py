@@ -720,6 +720,8 @@ def test_a_pattern_that_matches_nothing_is_refused():
     """Before the first step, with the names there are."""
     with pytest.raises(ValueError, match=r"Freeze: 'encoder\.\*' matches none of \['layer.weight', 'layer.bias'\]"):
         classifier(callbacks=[Freeze("encoder.*")]).fit(X, Y)
+    with pytest.raises(ValueError, match=r"did you mean 'layer\.\*'\?"):
+        classifier(callbacks=[Freeze("layer")]).fit(X, Y)
     with pytest.raises(ValueError, match="epochs are counted from 1"):
         Unfreeze("*", at=0)
 

@@ -5,11 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def test_demo_shows_the_continuation_and_draws_it(tmp_path):
     """The demo prints both calls, says that cut and uncut runs are equal, and writes the learning curve."""
+    for library in ("matplotlib", "pandas"):
+        pytest.importorskip(library)
     copy = shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("*.png"))
     command = [sys.executable, "-W", "error", str(copy / "demo.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from modules import Linear, class_data, real_data
@@ -15,6 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sktorch_continue import Callback, EarlyStopping, EpochScoring, HistoryDisplay, TorchClassifier, TorchRegressor
 from sktorch_continue.testing import Interrupt, first_difference
+
+plt = pytest.importorskip("matplotlib.pyplot")
 
 X, Y = class_data()
 XR, YR = real_data()

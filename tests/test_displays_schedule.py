@@ -1,6 +1,5 @@
 """ScheduleDisplay: the rates it shows are those that training uses, and the run is left alone."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sktorch_continue import Callback, ContinuationError, HistoryDisplay, ScheduleDisplay, TorchClassifier
 from sktorch_continue.testing import Interrupt, first_difference, run_state, through_pickle
+
+plt = pytest.importorskip("matplotlib.pyplot")
 
 X, Y = class_data()
 WAYS = ("continue", "extend", "restart")

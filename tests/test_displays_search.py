@@ -2,7 +2,6 @@
 
 import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from modules import Linear, class_data, label
@@ -22,6 +21,8 @@ from sktorch_continue import (
     WarmStartHalvingSearchCV,
     WarmStartRandomizedSearchCV,
 )
+
+plt = pytest.importorskip("matplotlib.pyplot")
 
 X, Y = class_data(48)
 NET = TorchClassifier(Linear, batch_size=8, max_epochs=4, random_state=0)

@@ -2,9 +2,10 @@
 
 import runpy
 
-import matplotlib.pyplot as plt
 import pasted
 import pytest
+
+plt = pytest.importorskip("matplotlib.pyplot")
 
 EXAMPLES = sorted((pasted.ROOT / "examples" / "gallery").glob("plot_*.py"))
 

@@ -3,11 +3,10 @@
 from collections import Counter
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
 import torch
 from modules import Noisy, Raise, TwoInputs, Watching, assert_untouched, class_data, label, real_data, snapshot
+from optional import pd, pl
 from scipy.sparse import csr_array, csr_matrix
 
 from sktorch_continue import TorchClassifier, TorchRegressor

@@ -4,7 +4,6 @@ import datetime
 import platform
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy
 import sklearn
@@ -88,6 +87,7 @@ def test_what_is_not_there(key, error):
 @WAYS
 def test_to_frame(way):
     """One row per epoch; what an epoch lacks is missing."""
+    pd = pytest.importorskip("pandas")
     frame = three_calls(way).history_.to_frame()
     assert isinstance(frame, pd.DataFrame)
     assert frame.shape == (5, 7)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
 import scipy.sparse
 import torch
 from data_helpers import LABELS, N_FEATURES, N_ROWS, VALUES, NumbersAndCodes, X, classifier, regressor
+from optional import made, pd, pl
 from sklearn.datasets import load_digits
 from sklearn.utils.validation import _get_feature_names
 from torch import nn
@@ -31,9 +30,9 @@ READ_ONLY.setflags(write=False)
 
 CONTAINERS = {
     "list": X.tolist(),
-    "pandas": pd.DataFrame(X, columns=NAMES),
-    "pandas without names": pd.DataFrame(X),
-    "polars": pl.DataFrame(X, schema=NAMES),
+    "pandas": lambda: pd.DataFrame(X, columns=NAMES),
+    "pandas without names": lambda: pd.DataFrame(X),
+    "polars": lambda: pl.DataFrame(X, schema=NAMES),
     "tensor": torch.tensor(X),
     "tensor with gradient": torch.tensor(X, requires_grad=True),
     "transposed tensor": torch.tensor(X.T.copy()).T,
@@ -59,7 +58,7 @@ def positions(array: Any) -> int:
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_trains_the_same_run(name: str) -> None:
     """Weights, history and predictions are bit for bit those of a plain array, validation rows included."""
-    container = CONTAINERS[name]
+    container = made(CONTAINERS[name])
     params = {"validation_fraction": 0.25, "class_weight": {0: 2.0, 1: 1.0, 2: 0.5}}
     plain = classifier(**params).fit(X, LABELS).continue_fit(X, LABELS)
     other = classifier(**params).fit(container, LABELS).continue_fit(container, LABELS)
@@ -75,7 +74,7 @@ def test_a_scorer_reads_every_container(name: str) -> None:
     scoring = [("valid", EpochScoring("accuracy")), ("train", EpochScoring("accuracy", on="train"))]
     params = {"validation_fraction": 0.25, "callbacks": scoring}
     plain = classifier(**params).fit(X, LABELS)
-    other = classifier(**params).fit(CONTAINERS[name], LABELS)
+    other = classifier(**params).fit(made(CONTAINERS[name]), LABELS)
     assert_same_run(plain, other)
 
 
@@ -101,12 +100,13 @@ def test_every_numeric_dtype_trains_like_the_same_numbers_in_float64(dtype: str)
         X.astype(">f4"),
         torch.tensor(X, dtype=torch.float32),
         scipy.sparse.csr_matrix(X.astype(np.float32)),
-        pd.DataFrame(X.astype(np.float32)),
+        lambda: pd.DataFrame(X.astype(np.float32)),
     ],
     ids=["array", "big-endian", "tensor", "csr", "pandas"],
 )
 def test_single_precision_stays_single(single: Any) -> None:
     """Float32 in any container gives the float32 network and float32 predictions of the array."""
+    single = made(single)
     plain = classifier().fit(X.astype(np.float32), LABELS)
     other = classifier().fit(single, LABELS)
     assert_same_run(plain, other)
@@ -122,18 +122,12 @@ def test_half_precision_trains_like_the_same_numbers_in_float32(dtype: torch.dty
     assert_same_run(plain, classifier().fit(half, LABELS), half)
 
 
-READS_NO_NAMES = pytest.mark.skipif(
-    _get_feature_names(CONTAINERS["polars"]) is None, reason="this scikit-learn reads no names from this polars"
-)
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [CONTAINERS["pandas"], pytest.param(CONTAINERS["polars"], marks=READS_NO_NAMES)],
-    ids=["pandas", "polars"],
-)
-def test_names_of_columns_are_kept(frame: Any) -> None:
+@pytest.mark.parametrize("name", ["pandas", "polars"])
+def test_names_of_columns_are_kept(name: str) -> None:
     """A frame's column names are in feature_names_in_, and stay there when the run goes on."""
+    frame = made(CONTAINERS[name])
+    if _get_feature_names(frame) is None:
+        pytest.skip(f"this scikit-learn reads no names from this {name}")
     fitted = classifier().fit(frame, LABELS)
     assert fitted.feature_names_in_.tolist() == NAMES
     assert fitted.continue_fit(frame, LABELS).feature_names_in_.tolist() == NAMES
@@ -294,8 +288,8 @@ NAMED_CONTAINERS = {
     "lists": {name: values.tolist() for name, values in NAMED.items()},
     "small integers": {"numbers": X, "codes": NAMED["codes"].astype(np.int8)},
     "csr": {"numbers": scipy.sparse.csr_matrix(X), "codes": NAMED["codes"]},
-    "pandas": {"numbers": pd.DataFrame(X), "codes": pd.Series(NAMED["codes"])},
-    "polars": {"numbers": pl.DataFrame(X), "codes": pl.Series(NAMED["codes"])},
+    "pandas": lambda: {"numbers": pd.DataFrame(X), "codes": pd.Series(NAMED["codes"])},
+    "polars": lambda: {"numbers": pl.DataFrame(X), "codes": pl.Series(NAMED["codes"])},
 }
 
 
@@ -304,9 +298,9 @@ def test_a_dict_of_any_containers_feeds_several_inputs(name: str) -> None:
     """Entries go to the module by name, real ones as real numbers and integers as integers."""
     params = {"module": NumbersAndCodes, "validation_fraction": 0.25}
     plain = classifier(**params).fit(NAMED, LABELS)
-    other = classifier(**params).fit(NAMED_CONTAINERS[name], LABELS)
+    other = classifier(**params).fit(made(NAMED_CONTAINERS[name]), LABELS)
     assert_same_run(plain, other, NAMED)
-    assert first_difference(plain.predict_proba(NAMED), other.predict_proba(NAMED_CONTAINERS[name])) is None
+    assert first_difference(plain.predict_proba(NAMED), other.predict_proba(made(NAMED_CONTAINERS[name]))) is None
     assert other.n_features_in_ == N_FEATURES + 1
 
 
@@ -317,6 +311,33 @@ def test_the_order_of_the_entries_of_a_dict_does_not_matter() -> None:
     plain = classifier(**params).fit(NAMED, LABELS).continue_fit(NAMED, LABELS)
     other = classifier(**params).fit(NAMED, LABELS).continue_fit(turned, LABELS)
     assert_same_run(plain, other, turned)
+
+
+@pytest.mark.parametrize("n_rows", [1, N_ROWS])
+def test_a_module_that_squeezes_predicts_a_single_row(n_rows: int) -> None:
+    """Where the output of one row is a single value, it is the prediction of that row."""
+
+    class Squeezed(nn.Linear):
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return super().forward(X).squeeze()
+
+    estimator = regressor(module=Squeezed(N_FEATURES, 1), max_epochs=1).fit(X, X[:, 0])
+    assert estimator.predict(X[:n_rows]).shape == (n_rows,)
+
+
+@pytest.mark.parametrize("size", [7, np.int64(7)])
+def test_one_hidden_layer_is_named_by_its_size(size: Any) -> None:
+    """As in scikit-learn's MLP, a number is the only hidden layer of the built-in module."""
+    params = {"module": None, "max_epochs": 1}
+    plain = classifier(**params, module__hidden_layer_sizes=(7,)).fit(X, LABELS)
+    assert_same_run(plain, classifier(**params, module__hidden_layer_sizes=size).fit(X, LABELS))
+
+
+def test_images_with_channels_last() -> None:
+    """A convolution that does not fit says where it looks for channels."""
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="channels before height and width"):
+        classifier(module=module).fit(np.zeros((N_ROWS, 8, 8, 3)), LABELS)
 
 
 def test_a_scorer_reads_a_dict() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -34,6 +35,10 @@ from sktorch_continue.testing import Interrupt, assert_same_run, check_continuat
 
 X, Y = class_data(40)
 KINDS = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+needs_tensorboard = pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed"
+)
+INSTALLED = ["csv", pytest.param("tensorboard", marks=needs_tensorboard)]
 
 
 def classifier(*callbacks, **params):
@@ -91,6 +96,7 @@ def test_csv_has_the_numbers_of_the_history(tmp_path):
     assert not (tmp_path / "log" / "steps.csv").exists()
 
 
+@needs_tensorboard
 def test_a_call_is_logged_with_parameters_data_and_versions(tmp_path):
     """Once per call: what was asked, on which rows, with which parameters and libraries."""
     model = classifier(CSVLogger(tmp_path / "csv"), TensorBoardLogger(tmp_path / "tb")).fit(X, Y)
@@ -117,7 +123,7 @@ class Odd(Callback):
         run.record("nan", math.nan)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_only_numbers_are_logged_and_late_ones_as_well(tmp_path, kind):
     """A column recorded at on_epoch_end, by a callback that stands behind the logger, is in the log."""
     classifier(KINDS[kind](tmp_path / "log"), Odd()).fit(X, Y)
@@ -170,7 +176,7 @@ def test_a_checkpoint_per_epoch_has_no_hook_of_a_step(tmp_path):
     assert Hooks([Checkpoint(tmp_path, every_n_seconds=60)]).of("on_step_end")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_a_logger_changes_nothing(tmp_path, kind):
     """The run with it and the run without it are the same."""
     assert_same_run(classifier(KINDS[kind](tmp_path, 1)).fit(X, Y), classifier().fit(X, Y))
@@ -179,7 +185,7 @@ def test_a_logger_changes_nothing(tmp_path, kind):
 # ---- cut and continued ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_cuts_between_epochs_and_in_them(tmp_path, kind):
     """In memory, through pickle and through a checkpoint, the run is exact, and so is the log."""
     check_continuation(classifier(KINDS[kind](tmp_path / "log", 1)), X, Y, n_epochs=3, cuts=[(1, 2)], step_cuts=[3, 4])
@@ -190,7 +196,7 @@ def through_pickle(model):
     return pickle.loads(pickle.dumps(model))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 @pytest.mark.parametrize("way", [lambda model: model, through_pickle], ids=["memory", "pickle"])
 @pytest.mark.parametrize("every", [None, 1, 3])
 def test_continued_in_memory_and_through_pickle(tmp_path, kind, way, every):
@@ -201,7 +207,7 @@ def test_continued_in_memory_and_through_pickle(tmp_path, kind, way, every):
     assert_complete(model, tmp_path / "log", kind, every)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 @pytest.mark.parametrize("first", [True, False])
 def test_interrupted_in_memory(tmp_path, kind, at, first):
@@ -215,7 +221,7 @@ def test_interrupted_in_memory(tmp_path, kind, at, first):
     assert_complete(model, tmp_path / "log", kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("kept", [{"every_n_epochs": 1}, {"every_n_epochs": 2}, {"every_n_steps": 1}], ids=str)
 def test_back_at_a_checkpoint(tmp_path, kind, last, kept):
@@ -230,7 +236,7 @@ def test_back_at_a_checkpoint(tmp_path, kind, last, kept):
         assert_complete(again, tmp_path / "log", kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_a_call_that_took_no_step_is_not_logged(tmp_path, kind):
     """It is undone, in the log as well; of a run that came to no step nothing is left."""
     folder = tmp_path / "log"
@@ -245,7 +251,7 @@ def test_a_call_that_took_no_step_is_not_logged(tmp_path, kind):
     assert not (tmp_path / "log-2").exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_a_logger_that_comes_later_has_all_epochs(tmp_path, kind):
     """Epochs and calls from before are taken from the history."""
     model = classifier().fit(X, Y)
@@ -253,7 +259,7 @@ def test_a_logger_that_comes_later_has_all_epochs(tmp_path, kind):
     assert_complete(model, tmp_path, kind, every=None)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_columns_that_come_later(tmp_path, kind):
     """A score that is recorded from the second call on has empty cells before; nothing is logged twice."""
     logger = KINDS[kind](tmp_path / "log", 1)
@@ -266,7 +272,7 @@ def test_columns_that_come_later(tmp_path, kind):
     assert model.history_["valid_accuracy"][:3] == [None] * 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_a_log_that_is_gone_is_made_again(tmp_path, kind):
     """Epochs and calls come from the history; that the steps from before cannot, is told."""
     model = classifier(KINDS[kind](tmp_path / "log", 1)).fit(X, Y)
@@ -278,7 +284,7 @@ def test_a_log_that_is_gone_is_made_again(tmp_path, kind):
     assert steps_in(tmp_path / "log", kind) == [7, 8, 9, 10, 11, 12]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_two_copies_of_a_run(tmp_path, kind):
     """The log is that of the copy which trained last, complete in its epochs."""
     model = classifier(KINDS[kind](tmp_path / "log")).fit(X, Y)
@@ -291,7 +297,7 @@ def test_two_copies_of_a_run(tmp_path, kind):
 # ---- whose folder ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_each_run_has_a_folder(tmp_path, kind):
     """Further runs log beside the first; each goes on in its own."""
     models = [classifier(KINDS[kind](tmp_path / "log", 1), max_epochs=n).fit(X, Y) for n in (1, 2, 3)]
@@ -300,7 +306,7 @@ def test_each_run_has_a_folder(tmp_path, kind):
         assert_complete(model, tmp_path / name, kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_folds_log_side_by_side(tmp_path, kind, n_jobs):
     """Also where workers begin at once."""
@@ -322,7 +328,7 @@ class Numbered:
         return self.parent / f"run{len(list(self.parent.iterdir()))}"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_a_function_as_path_is_asked_once_per_run(tmp_path, kind):
     """Every run has the folder it returned, and goes on there."""
     model = classifier(KINDS[kind](Numbered(tmp_path), 1))
@@ -331,7 +337,7 @@ def test_a_function_as_path_is_asked_once_per_run(tmp_path, kind):
         assert_complete(one, tmp_path / name, kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_another_path_has_the_whole_history(tmp_path, kind):
     """A path that is set between two calls is used from the next one on; the old log stays."""
     model = classifier(KINDS[kind](tmp_path / "one")).fit(X, Y)
@@ -340,7 +346,7 @@ def test_another_path_has_the_whole_history(tmp_path, kind):
     assert epochs_in(tmp_path / "one", kind) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INSTALLED)
 def test_a_folder_somebody_writes_to_is_not_taken(tmp_path, kind):
     """A second training that begins meanwhile, even of the same run, logs beside it."""
 
@@ -354,6 +360,7 @@ def test_a_folder_somebody_writes_to_is_not_taken(tmp_path, kind):
     assert epochs_in(tmp_path / "log-2", kind) == [1, 2, 3]
 
 
+@needs_tensorboard
 def test_files_of_the_user_stay(tmp_path):
     """A folder with an epochs.csv of somebody else is not touched, and event files of others neither."""
     (tmp_path / "log").mkdir()
@@ -410,6 +417,7 @@ def test_tensorboard_itself_shows_every_step_once(killed_run):
     assert [event.step for event in shown.Tensors("parameters")] == calls_in(killed_run / "tensorboard", "tensorboard")
 
 
+@needs_tensorboard
 def test_a_running_tensorboard_forgets_what_was_cut(tmp_path):
     """After a cut the log goes on in a new file that begins with the step from which on nothing before it counts."""
     model = classifier(TensorBoardLogger(tmp_path, 1)).fit(X, Y)

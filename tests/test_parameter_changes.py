@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from modules import (
@@ -27,6 +26,7 @@ from modules import (
     real_data,
     snapshot,
 )
+from optional import pd
 from torch import nn
 from torch.optim import lr_scheduler as lrs
 

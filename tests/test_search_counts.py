@@ -7,10 +7,10 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from modules import Linear
+from optional import made, pd
 from scipy.stats import loguniform
 from searching import (
     CALIBRATED,
@@ -118,14 +118,14 @@ def test_parameters_of_any_kind_are_recognised(estimator: Any) -> None:
     "rows",
     [
         pytest.param(X.tolist(), id="lists"),
-        pytest.param(pd.DataFrame(X, columns=list("abcd")), id="frame"),
+        pytest.param(lambda: pd.DataFrame(X, columns=list("abcd")), id="frame"),
         pytest.param(torch.from_numpy(X), id="tensor"),
     ],
 )
 def test_rows_of_any_kind_are_recognised(rows: Any) -> None:
     """A split of a list, a frame or a tensor is the same data at the next budget."""
     search = without_refit(WarmStartGridSearchCV, COUNTED, {"max_epochs": [1, 3]})
-    assert trained_by(search, rows) == 2 * 3
+    assert trained_by(search, made(rows)) == 2 * 3
 
 
 @pytest.mark.parametrize(

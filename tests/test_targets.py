@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
 import scipy.sparse
 import torch
@@ -26,6 +24,7 @@ from data_helpers import (
     classifier,
     regressor,
 )
+from optional import pd, pl
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
@@ -81,7 +80,13 @@ def test_labels_of_any_kind_come_back_as_they_were(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "container",
-    [list, pd.Series, pl.Series, lambda y: pd.Series(y).astype("category"), lambda y: pd.Series(y).astype("string")],
+    [
+        list,
+        lambda y: pd.Series(y),
+        lambda y: pl.Series(y),
+        lambda y: pd.Series(y).astype("category"),
+        lambda y: pd.Series(y).astype("string"),
+    ],
     ids=["list", "pandas", "polars", "categories", "pandas strings"],
 )
 def test_labels_come_in_any_container(container: Any) -> None:
@@ -125,7 +130,7 @@ def test_classes_named_at_the_first_call_may_come_later() -> None:
         lambda y: y.tolist(),
         lambda y: y.astype(bool),
         lambda y: y.astype(float),
-        pd.DataFrame,
+        lambda y: pd.DataFrame(y),
         lambda y: pl.DataFrame(y, schema=["a", "b", "c"]),
         scipy.sparse.csr_matrix,
         torch.tensor,
@@ -178,7 +183,13 @@ def test_the_loss_is_the_mean_over_rows(module: type[nn.Module], shape: tuple[in
 
 @pytest.mark.parametrize(
     "container",
-    [np.asarray, lambda y: y.tolist(), pd.DataFrame, lambda y: pl.DataFrame(y, schema=["a", "b"]), torch.tensor],
+    [
+        np.asarray,
+        lambda y: y.tolist(),
+        lambda y: pd.DataFrame(y),
+        lambda y: pl.DataFrame(y, schema=["a", "b"]),
+        torch.tensor,
+    ],
     ids=["array", "list", "pandas", "polars", "tensor"],
 )
 def test_several_values_per_row(container: Any) -> None:

@@ -60,7 +60,9 @@ class Freeze(Callback):
         for pattern in patterns:
             matching = {name: p for name, p in named.items() if fnmatchcase(name, pattern)}
             if not matching:
-                raise ValueError(f"{type(self).__name__}: {pattern!r} matches none of {list(named)}")
+                inside = any(fnmatchcase(name, f"{pattern}.*") for name in named)
+                hint = f"; did you mean {pattern + '.*'!r}?" if inside else ""
+                raise ValueError(f"{type(self).__name__}: {pattern!r} matches none of {list(named)}{hint}")
             found.update(matching)
         return list(found.values())
 

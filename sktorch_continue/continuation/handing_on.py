@@ -25,7 +25,6 @@ def handing_on(owner: Any, member: Any, go_on: Callable[[], Any], task: str = "c
         return
     from sklearn.callback import with_callbacks
 
-    @with_callbacks
     def reported(owner: Any) -> None:
         whole = owner._init_callback_context(task_name=task, max_subtasks=1)
         whole.call_on_fit_task_begin(estimator=owner)
@@ -36,4 +35,4 @@ def handing_on(owner: Any, member: Any, go_on: Callable[[], Any], task: str = "c
             part.call_on_fit_task_end(estimator=owner)
         whole.call_on_fit_task_end(estimator=owner)
 
-    reported(owner)
+    with_callbacks(reported)(owner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -12,17 +12,18 @@ from sktorch_continue.continuation.job import Job
 from sktorch_continue.continuation.leaves import advance_leaf, can_go_on
 
 MODES = ("frozen", "partial_fit", "refit")
+Estimator = TypeVar("Estimator")
 
 
 def continue_fit(
-    estimator: Any,
+    estimator: Estimator,
     X: Any,
     y: Any = None,
     *,
     transformers: str | Mapping[str, str] = "frozen",
     max_epochs: int | None = None,
     **fit_params: Any,
-) -> Any:
+) -> Estimator:
     """Continue whatever inside a fitted estimator can go on, exactly where that is possible.
 
     Parameters
@@ -79,8 +80,9 @@ def continue_fit(
     `estimator` as it was, and names the members that were done. Where one member goes on (a pipeline's last step, the
     estimator of a search) it does so in place: after Ctrl-C it stands at its last completed step.
 
-    What continuing means for each kind of estimator is said in the README. Another kind is added by registering two
-    functions, :func:`sktorch_continue.continuation.members` and :func:`sktorch_continue.continuation.advance`.
+    What continuing means for each kind of estimator stands in the documentation, on the page on composed estimators.
+    Another kind is added by registering two functions, :func:`sktorch_continue.continuation.members` and
+    :func:`sktorch_continue.continuation.advance`.
 
     Examples
     --------

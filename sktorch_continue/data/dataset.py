@@ -126,14 +126,14 @@ def _cut(
     inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, batch_size: int
 ) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor | None]]:
     """Cut what was gathered at once into batches."""
-    targets = target.split(batch_size)
-    weights = [None] * len(targets) if weight is None else weight.split(batch_size)
+    targets = torch.split(target, batch_size)
+    weights = [None] * len(targets) if weight is None else torch.split(weight, batch_size)
     if isinstance(inputs, torch.Tensor):
-        yield from zip(inputs.split(batch_size), targets, weights, strict=True)
+        yield from zip(torch.split(inputs, batch_size), targets, weights, strict=True)
         return
-    pieces = zip(*(tensor.split(batch_size) for tensor in inputs.values()), strict=True)
-    for piece, *others in zip(pieces, targets, weights, strict=True):
-        yield dict(zip(inputs, piece, strict=True)), *others
+    pieces = zip(*(torch.split(tensor, batch_size) for tensor in inputs.values()), strict=True)
+    for piece, some, weighed in zip(pieces, targets, weights, strict=True):
+        yield dict(zip(inputs, piece, strict=True)), some, weighed
 
 
 def joined(parts: Iterator[torch.Tensor], n_rows: int) -> np.ndarray:

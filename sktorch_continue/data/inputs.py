@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_array, validate_data
 ALL = slice(None)
 EVALUATION_BYTES = 1 << 20  # what a few layers make of it stays in the processor's cache
 SINGLE = (torch.float32, torch.float16, torch.bfloat16)
+ENCODE_FIRST = "numbers were expected: encode text and categories first (OneHotEncoder, OrdinalEncoder)"
 
 
 class Source(Protocol):
@@ -158,15 +159,20 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> I
     plain = None if reset else _plainly_fine(estimator, X, min_rows)
     if plain is not None:
         return Inputs({"": DenseSource(plain)})
-    checked = validate_data(
-        estimator,
-        X=X,
-        reset=reset,
-        accept_sparse="csr",
-        dtype="numeric",
-        allow_nd=True,
-        ensure_min_samples=min_rows,
-    )
+    try:
+        checked = validate_data(
+            estimator,
+            X=X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype="numeric",
+            allow_nd=True,
+            ensure_min_samples=min_rows,
+        )
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(f"{error} in X; {ENCODE_FIRST}") from error
     return Inputs({"": _as_source(checked)})
 
 
@@ -244,7 +250,7 @@ def _is_finite(X: torch.Tensor) -> bool:
     with torch.no_grad():
         if bool(torch.isfinite(X.sum(dtype=torch.float64))):
             return True
-        return all(bool(torch.isfinite(chunk).all()) for chunk in X.split(1024))
+        return all(bool(torch.isfinite(chunk).all()) for chunk in torch.split(X, 1024))
 
 
 def _as_source(checked: Any) -> Source:
@@ -257,10 +263,7 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
     """Return a tensor that shares memory with `array` wherever torch can address it."""
     array = np.asarray(array)
     if array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"X has values of dtype {array.dtype}, which cannot be trained on; numbers were expected: encode text and "
-            "categories first (OneHotEncoder, OrdinalEncoder)"
-        )
+        raise ValueError(f"X has values of dtype {array.dtype}, which cannot be trained on; {ENCODE_FIRST}")
     if array.dtype.kind in "iu":
         array = array.view(f"{array.dtype.byteorder}{array.dtype.kind}{array.dtype.itemsize}")  # torch knows no aliases
     if array.dtype == np.longdouble:

@@ -41,7 +41,10 @@ class ClassTarget:
             return cls(np.arange(n_labels), multilabel=True)
         labels = np.unique(check_labels(y if classes is None else classes, warn=False))
         if len(labels) < 2:
-            raise ValueError(f"y has 1 class ({labels.tolist()}); a classifier needs samples of at least 2 classes")
+            raise ValueError(
+                f"y has 1 class ({labels.tolist()}); a classifier needs samples of at least 2 classes. For rows that "
+                "come in pieces name them all at the first call: partial_fit(..., classes=...)"
+            )
         return cls(labels, multilabel=False)
 
     @property

@@ -300,7 +300,7 @@ def _metric(search: Any, score: str | None) -> str:
     ValueError
         If there is no such score.
     """
-    there = [name.removeprefix("mean_test_") for name in search.cv_results_ if name.startswith("mean_test_")]
+    there: list[str] = [name.removeprefix("mean_test_") for name in search.cv_results_ if name.startswith("mean_test_")]
     if score is None:
         return search.refit if search.refit in there else there[0]
     if score not in there:

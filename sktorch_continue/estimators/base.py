@@ -18,6 +18,7 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, RealTarget, check_inputs
 from sktorch_continue.data.dataset import joined
+from sktorch_continue.estimators.call import Call
 from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.from_skorch import FromSkorch
 from sktorch_continue.estimators.parameters import make_specification
@@ -26,7 +27,7 @@ from sktorch_continue.estimators.reuse import fit_with
 from sktorch_continue.estimators.storage import StoredRun
 from sktorch_continue.estimators.stores import store_for
 from sktorch_continue.estimators.tasks import CallbackSupport
-from sktorch_continue.estimators.verbs import Call, carry_out
+from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.history import History
 from sktorch_continue.layers import Layers
@@ -259,9 +260,8 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
             streams.borrowed(run.device, wait=False) if layers.draw_in_evaluation else nullcontext(),
             run.evaluating(layers, torch_alone=layers.of_torch),
         ):
-            outputs = (forward(precision(batch)) for batch in inputs.batches(self.batch_size))
-            floats = (output.float() for output in outputs) if small else outputs  # NumPy has no bfloat16
-            return joined((meaning(output).cpu() for output in floats), inputs.n_rows)
+            outputs = (_as_rows(forward(precision(batch)), small) for batch in inputs.batches(self.batch_size))
+            return joined((meaning(output).cpu() for output in outputs), inputs.n_rows)
 
     # ---- what scikit-learn asks for -------------------------------------------------------------------------------
 
@@ -357,3 +357,9 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
 
     def _weight(self, encoded: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
         return sample_weight
+
+
+def _as_rows(output: torch.Tensor, small: bool) -> torch.Tensor:
+    """Return an output with its rows (a module may ``squeeze()`` a single one away), in a precision that NumPy has."""
+    output = output if output.ndim else output[None]
+    return output.float() if small else output

@@ -15,7 +15,8 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective, class_objective
 from sktorch_continue.data import ClassTarget
 from sktorch_continue.estimators.base import TorchEstimator
-from sktorch_continue.estimators.verbs import Call, carry_out
+from sktorch_continue.estimators.call import Call
+from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.specification import Specification
 
@@ -293,6 +294,14 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
 
     def _class_weights(self, encoded: np.ndarray) -> np.ndarray:
         """Return the weight of every row by its class; a batch of ``partial_fit`` need not have every class."""
+        if (
+            not self._target.multilabel
+            and not isinstance(self.class_weight, Mapping)
+            and self.class_weight != "balanced"
+        ):
+            raise ValueError(
+                f"class_weight={self.class_weight!r}; None, 'balanced' or a dict with a weight per class was expected"
+            )
         if self._target.multilabel or not isinstance(self.class_weight, Mapping):
             labels = encoded.astype(int) if self._target.multilabel else self.classes_[encoded]
             weights: np.ndarray = compute_sample_weight(self.class_weight, labels)
@@ -301,4 +310,5 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         if unknown:
             raise ValueError(f"class_weight has {unknown}, which are no classes; they are {self.classes_.tolist()}")
         of_class = self.class_weight
-        return np.array([of_class.get(label, 1.0) for label in self.classes_.tolist()], dtype=float)[encoded]
+        weights = np.array([of_class.get(label, 1.0) for label in self.classes_.tolist()], dtype=float)[encoded]
+        return weights

@@ -30,6 +30,24 @@ BUILT_FROM = (
     "autocast",
     "grad_scaler",
 )
+# What other libraries call a parameter, and it is here.
+ELSEWHERE = {
+    "activation": "module__activation",
+    "dropout": "module__dropout",
+    "early_stopping": "callbacks",
+    "hidden_layer_sizes": "module__hidden_layer_sizes",
+    "learning_rate": "lr",
+    "learning_rate_init": "lr",
+    "loss": "criterion",
+    "max_iter": "max_epochs",
+    "model": "module",
+    "momentum": "optimizer__momentum",
+    "net": "module",
+    "solver": "optimizer",
+    "train_split": "validation_fraction",
+    "validation_split": "validation_fraction",
+    "weight_decay": "optimizer__weight_decay",
+}
 ON_CONTINUE = ("continue", "extend", "restart")
 INTERVALS = ("epoch", "step")
 
@@ -45,10 +63,11 @@ class DoubleUnderscoreParameters(BaseEstimator):
     def _store_extra(self, extra: dict[str, Any]) -> None:
         for name in extra:
             if not self._is_extra(name):
-                near = difflib.get_close_matches(name, self._get_param_names(), n=1)
+                close = difflib.get_close_matches(name, self._get_param_names(), n=1)
+                meant = ELSEWHERE.get(name) or next(iter(close), None)
                 raise TypeError(
                     f"{type(self).__name__} got an unexpected parameter {name!r}; "
-                    + (f"did you mean {near[0]!r}? " if near else "")
+                    + (f"did you mean {meant!r}? " if meant else "")
                     + f"its own are {self._get_param_names()}, and any that start with {', '.join(PREFIXES)}"
                 )
         for name, value in extra.items():

@@ -12,7 +12,8 @@ from torch import nn
 from sktorch_continue.criteria import Objective, real_objective
 from sktorch_continue.data import RealTarget
 from sktorch_continue.estimators.base import TorchEstimator
-from sktorch_continue.estimators.verbs import Call, carry_out
+from sktorch_continue.estimators.call import Call
+from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.specification import Specification
 
 

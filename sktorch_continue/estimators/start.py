@@ -74,10 +74,16 @@ def _forward(module: torch.nn.Module, inputs: Any) -> torch.Tensor:
             return call(module, inputs)
     except (RuntimeError, TypeError, IndexError) as error:
         shapes = {k: tuple(v.shape) for k, v in inputs.items()} if isinstance(inputs, dict) else tuple(inputs.shape)
-        hint = "Take n_features_in in its constructor to be told the number of columns"
-        if isinstance(inputs, dict):
-            hint = f"The keys of X are passed as arguments of forward, which takes {list(signature_of(module.forward))}"
-        raise ValueError(f"{type(module).__name__} failed on a batch of shape {shapes}: {error}. {hint}") from error
+        failed = f"{type(module).__name__} failed on a batch of shape {shapes}: {error}"
+        raise ValueError(f"{failed}. {_hint(module, inputs)}") from error
+
+
+def _hint(module: torch.nn.Module, inputs: Any) -> str:
+    if isinstance(inputs, dict):
+        return f"The keys of X are passed as arguments of forward, which takes {list(signature_of(module.forward))}"
+    if inputs.ndim == 2:
+        return "Take n_features_in in its constructor to be told the number of columns"
+    return "It gets rows of X as they are; layers of torch expect channels before height and width"
 
 
 def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool, weighted: bool) -> None:

@@ -160,7 +160,8 @@ class StoredRun(DoubleUnderscoreParameters):
         """
         stored = _read(path)
         trust = Trust(trusted)
-        return restored(rebuilt(cls, stored, params, trust), stored, trust)
+        estimator: Self = restored(rebuilt(cls, stored, params, trust), stored, trust)
+        return estimator
 
     # ---- serving --------------------------------------------------------------------------------------------------
 
@@ -184,7 +185,7 @@ class StoredRun(DoubleUnderscoreParameters):
         served = Run(run.specification, run.facts, run.seed, run.device)
         served.callbacks = {}
         served.load_state_dict(copy.deepcopy({**state, "held_out": served.held_out.state_dict()}))
-        exported = sharing_copy(self)
+        exported: Self = sharing_copy(self)
         exported._run = served
         return exported
 

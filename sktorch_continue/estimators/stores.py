@@ -21,7 +21,8 @@ from typing import Any
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.checkpoint import RunFolder, read_checkpoint, write_checkpoint
 from sktorch_continue.checkpoint.folder import position
-from sktorch_continue.estimators.portable import check_stored, restored
+from sktorch_continue.estimators.portable import restored
+from sktorch_continue.estimators.soundness import check_stored
 from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.estimators.tasks import stopped_on_request
 from sktorch_continue.estimators.trust import Trust

@@ -78,12 +78,11 @@ def report(estimator: Any, call: Call, carry_out: Callable[[Any, Call], None]) -
 
     tasks = Tasks(estimator, call)
 
-    @with_callbacks  # takes them down, also after an error
     def reported(estimator: Any) -> None:
         carry_out(estimator, replace(call, watchers=(*call.watchers, tasks)))
         tasks.finish()
 
-    reported(estimator)
+    with_callbacks(reported)(estimator)  # which takes them down, also after an error
 
 
 class Tasks(Callback):

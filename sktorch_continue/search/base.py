@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sklearn.base import _fit_context
 from sklearn.model_selection._search import BaseSearchCV
@@ -16,6 +16,11 @@ from sktorch_continue.estimators.digests import digest
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.search.engine import Engine, fit_in_chains
 from sktorch_continue.search.kept import Kept
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+# Checks the parameters of a search before a method of it; scikit-learn's decorator, with a type.
+checked: Callable[[Method], Method] = _fit_context(prefer_skip_nested_validation=False)
 
 _engine: ContextVar[Engine | None] = ContextVar("sktorch_continue_search", default=None)
 
@@ -47,7 +52,7 @@ class WarmStartSearch(BaseSearchCV):
     }
     _rungs = False
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @checked
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Evaluate the candidates, each epoch of theirs trained once, and fit the best one on all rows.
 

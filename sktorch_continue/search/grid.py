@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 
 from sktorch_continue.estimators.digests import digest
-from sktorch_continue.search.base import WarmStartSearch, candidates_going_on
+from sktorch_continue.search.base import WarmStartSearch, candidates_going_on, checked
 
 Grid = Mapping[str, Any] | list[Mapping[str, Any]]
 
@@ -18,7 +17,7 @@ Grid = Mapping[str, Any] | list[Mapping[str, Any]]
 class _AtOnce(WarmStartSearch):
     """A search that evaluates all its candidates at once, and can be given more of them."""
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @checked
     def continue_fit(self, X: Any, y: Any = None, *, param_grid: Grid | None = None, **params: Any) -> Self:
         """Evaluate further candidates, or larger budgets, beside those of a finished search.
 
@@ -178,7 +177,8 @@ class WarmStartGridSearchCV(_AtOnce, GridSearchCV):
         self.keep_models = keep_models
 
     def _wanted(self) -> Iterable[dict[str, Any]]:
-        return ParameterGrid(self.param_grid)
+        candidates: Iterable[dict[str, Any]] = ParameterGrid(self.param_grid)
+        return candidates
 
 
 class WarmStartRandomizedSearchCV(_AtOnce, RandomizedSearchCV):
@@ -249,4 +249,6 @@ class WarmStartRandomizedSearchCV(_AtOnce, RandomizedSearchCV):
         self.keep_models = keep_models
 
     def _wanted(self) -> Iterable[dict[str, Any]]:
-        return ParameterSampler(self.param_distributions, self.n_iter, random_state=self.random_state)
+        drawn = ParameterSampler(self.param_distributions, self.n_iter, random_state=self.random_state)
+        candidates: Iterable[dict[str, Any]] = drawn
+        return candidates

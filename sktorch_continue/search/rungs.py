@@ -9,12 +9,11 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktorch_continue.search.base import WarmStartSearch, keep_runs
+from sktorch_continue.search.base import WarmStartSearch, checked, keep_runs
 from sktorch_continue.search.budgets import BUDGET, find_budget
 
 Distributions = Mapping[str, Any] | list[Mapping[str, Any]]
@@ -107,7 +106,7 @@ class RungSearch(WarmStartSearch):
         self.checkpoint_dir = checkpoint_dir
         self.keep_models = keep_models
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @checked
     def continue_fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search again as the parameters now say, and train nothing that was trained.
 
