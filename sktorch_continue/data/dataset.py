@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from sktorch_continue import streams
 from sktorch_continue.data.inputs import Batch, Inputs, gather
 
+Batches = Generator[tuple[Batch, torch.Tensor, torch.Tensor | None], None, None]
 EVALUATION_BYTES = 1 << 20  # what a few layers make of it stays in the processor's cache
 
 
@@ -68,6 +70,10 @@ class Dataset:
     def __len__(self) -> int:
         return self.inputs.n_rows if self.rows is None else len(self.rows)
 
+    def order(self, seed: int, epoch: int, *, shuffle: bool) -> torch.Tensor | None:
+        """Return the order of an epoch, int64 of shape (len(self),), or None for that of the rows."""
+        return streams.permutation(seed, epoch, len(self)) if shuffle else None
+
     def batches(
         self,
         precision: Precision,
@@ -76,7 +82,8 @@ class Dataset:
         *,
         start: int = 0,
         stop: int | None = None,
-    ) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor | None]]:
+        seed: int | None = None,
+    ) -> Batches:
         """Yield fresh (inputs, target, weight) batches in `order`, from row `start` of it on.
 
         Parameters
@@ -89,6 +96,8 @@ class Dataset:
             A permutation; None keeps the order of the rows.
         start, stop : int, optional
             Positions in the order to begin and to end at.
+        seed : int, optional
+            Of what the rows draw themselves in this epoch; rows of arrays draw nothing.
         """
         rows = self.rows if order is None else order if self.rows is None else self.rows[order]
         stop = len(self) if stop is None else stop
@@ -104,9 +113,11 @@ class Dataset:
         return max(batch_size, EVALUATION_BYTES // self.inputs.row_bytes)
 
 
-def joined(parts: Iterator[torch.Tensor], n_rows: int) -> np.ndarray:
-    """Return the rows of all parts, one after the other, without a second copy of them in memory."""
+def joined(parts: Iterator[torch.Tensor], n_rows: int | None) -> np.ndarray:
+    """Return the rows of all parts, one after the other, without a second copy where their number is known."""
     first = next(parts)
+    if n_rows is None:
+        return np.asarray(torch.cat([first, *parts]).numpy())
     if len(first) == n_rows:
         return np.asarray(first.numpy())
     whole = first.new_empty(n_rows, *first.shape[1:])

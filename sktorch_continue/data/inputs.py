@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,7 +78,18 @@ class Inputs:
     ----------
     sources : dict of str to Source
         The key is the name of the module's argument; a single unnamed input has the key ``""``.
+
+    Attributes
+    ----------
+    readable : bool
+        Whether rows can be read again by their number, and are as wide as each other.
+    sums, widths : ndarray or None
+        Of every row the part of its identity that is known already, and how many values that covers.
     """
+
+    readable = True
+    sums: np.ndarray | None = None
+    widths: Any = None
 
     def __init__(self, sources: dict[str, Source]) -> None:
         self.sources = sources
@@ -103,6 +114,20 @@ class Inputs:
     def take(self, rows: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         """Return fresh tensors with the given rows, by name."""
         return {name: source.take(rows) for name, source in self.sources.items()}
+
+    def chunks(self, rows: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield fresh tensors with the given rows, at most `size` at a time."""
+        return (self.take(rows[start : start + size]) for start in range(0, len(rows), size))
+
+    def close(self) -> None:
+        """Let go of what was opened to read the rows."""
+
+
+def fits(shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> bool:
+    """Tell whether rows have the shapes that are expected, of which a size of -1 stands for any."""
+    if list(shapes) != list(expected) or any(len(shapes[name]) != len(expected[name]) for name in shapes):
+        return False
+    return all(b in (a, -1) for name in shapes for a, b in zip(shapes[name], expected[name], strict=True))
 
 
 def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Inputs:

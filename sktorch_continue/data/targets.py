@@ -79,6 +79,14 @@ class ClassTarget:
             )
         return np.searchsorted(self.classes, labels).astype(np.int64)
 
+    def encode_batch(self, y: np.ndarray) -> np.ndarray:
+        """Return the same as :meth:`encode`, without scikit-learn's checks where all are labels that are known."""
+        if self.multilabel or y.size != len(y) or y.dtype.kind != self.classes.dtype.kind:
+            return self.encode(y)
+        labels = y.reshape(-1)
+        codes = np.searchsorted(self.classes, labels).clip(max=self.n_outputs - 1)
+        return codes.astype(np.int64) if (self.classes[codes] == labels).all() else self.encode(y)
+
 
 def is_multilabel(y: Any) -> bool:
     """Tell whether y is an indicator matrix; a target scikit-learn does not know is refused."""
@@ -140,6 +148,11 @@ class RealTarget:
                 f"y has {values.shape[1]} outputs (shape {np.shape(y)}), but this run was fitted on {self.n_outputs}"
             )
         return values
+
+    def encode_batch(self, y: np.ndarray) -> np.ndarray:
+        """Return the same as :meth:`encode`, without scikit-learn's checks where they would only look."""
+        plain = y.dtype in (np.float32, np.float64) and y.ndim in (1, 2) and y.size == len(y) * self.n_outputs
+        return y.reshape(len(y), -1) if plain and np.isfinite(y).all() else self.encode(y)
 
 
 def check_values(y: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -17,6 +18,8 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
 from sktorch_continue.data.dataset import joined
+from sktorch_continue.data.inputs import fits
+from sktorch_continue.data.loaded import UnlearnedDataset
 from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.from_skorch import FromSkorch
 from sktorch_continue.estimators.parameters import make_specification
@@ -25,6 +28,7 @@ from sktorch_continue.estimators.reuse import fit_with
 from sktorch_continue.estimators.storage import StoredRun
 from sktorch_continue.estimators.stores import store_for
 from sktorch_continue.estimators.tasks import CallbackSupport
+from sktorch_continue.estimators.torch_data import is_data_set, reader_to_predict, refuse_loader
 from sktorch_continue.estimators.verbs import Call, carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.history import History
@@ -97,7 +101,7 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,
@@ -108,14 +112,15 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
 
         Parameters
         ----------
-        X : array-like, frame, CSR matrix, tensor, or dict of those, of shape (n_samples, ...)
-            Rows to train on. Float32 arrays and memory maps are used where they lie.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Target.
+        X : array-like, frame, CSR matrix, tensor, or dict of those, of shape (n_samples, ...), or Dataset of torch
+            Rows to train on. Float32 arrays and memory maps are used where they lie. A data set is read through a
+            ``DataLoader``, once before the training as well.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Target; left out where X is a data set, which brings it.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows; a row of weight zero is left out.
         X_val, y_val, sample_weight_val : optional
-            Validation rows, instead of ``validation_fraction``.
+            Validation rows, instead of ``validation_fraction``; `X_val` may be a data set as well.
 
         Returns
         -------
@@ -142,7 +147,7 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def continue_fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         max_epochs: int | None = None,
@@ -187,7 +192,7 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def resume_fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,
@@ -241,19 +246,28 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
         if not self.__sklearn_is_fitted__():  # asked first: scikit-learn's check takes as long as a small prediction
             check_is_fitted(self)
         run = self._run
-        inputs = check_inputs(self, X, reset=False)
-        shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}
-        if shapes != run.facts.row_shapes:
-            raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {run.facts.row_shapes}")
-        rows = Dataset(inputs, torch.empty(inputs.n_rows, 0), None, None)
+        rows, n_rows = self._rows_to_predict(X)
         module = run.predictor(newest=self._newest)
         alone = modules.is_of_torch(module)
+        batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
         with (
             streams.borrowed(run.device, wait=False, torch_alone=alone),
             run.evaluating(module, torch_alone=alone),
+            contextlib.closing(batches),
         ):
-            batches = rows.batches(run.precision, rows.evaluation_rows(self.batch_size))
-            return joined((meaning(modules.call(module, batch)).cpu() for batch, _, _ in batches), inputs.n_rows)
+            return joined((meaning(modules.call(module, batch)).cpu() for batch, _, _ in batches), n_rows)
+
+    def _rows_to_predict(self, X: Any) -> tuple[Dataset | UnlearnedDataset, int | None]:
+        """Return rows to predict, and their number where it is known."""
+        if is_data_set(X):
+            loaded = UnlearnedDataset(reader_to_predict(self, X), self._run.facts.row_shapes)
+            return loaded, loaded.n_rows
+        refuse_loader(X)
+        inputs, known = check_inputs(self, X, reset=False), self._run.facts.row_shapes
+        shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}
+        if not fits(shapes, known):
+            raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {known}")
+        return Dataset(inputs, torch.empty(inputs.n_rows, 0), None, None), inputs.n_rows
 
     # ---- what scikit-learn asks for -------------------------------------------------------------------------------
 

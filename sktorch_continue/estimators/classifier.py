@@ -15,6 +15,7 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective, class_objective
 from sktorch_continue.data import ClassTarget
 from sktorch_continue.estimators.base import TorchEstimator
+from sktorch_continue.estimators.torch_data import targets
 from sktorch_continue.estimators.verbs import Call, carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.specification import Specification
@@ -175,7 +176,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         )
         self.class_weight = class_weight
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train exactly one pass over the given rows, starting a run if there is none.
 
         Parameters
@@ -244,6 +245,21 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         found = run.facts.objective.probabilities(output, run.criterion)
         one_column = not self._target.multilabel and found.shape[1] == 1
         return torch.cat([1 - found, found], dim=1) if one_column else found
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the mean accuracy (exact match of all labels for a multilabel target) of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight : see :meth:`fit`
+            Rows to predict, and their targets; a data set brings its own.
+
+        Returns
+        -------
+        float
+            Between 0 and 1.
+        """
+        return float(super().score(X, targets(self, X, y), sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,6 +12,7 @@ from torch import nn
 from sktorch_continue.criteria import Objective, real_objective
 from sktorch_continue.data import RealTarget
 from sktorch_continue.estimators.base import TorchEstimator
+from sktorch_continue.estimators.torch_data import targets
 from sktorch_continue.estimators.verbs import Call, carry_out
 from sktorch_continue.specification import Specification
 
@@ -114,7 +115,7 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     _target: RealTarget
     _target_kind = RealTarget
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train exactly one pass over the given rows, starting a run if there is none.
 
         Parameters
@@ -150,6 +151,21 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
         """
         outputs = self._predicted(X, torch.Tensor.detach)
         return outputs.reshape(-1) if self.n_outputs_ == 1 else outputs
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight : see :meth:`fit`
+            Rows to predict, and their targets; a data set brings its own.
+
+        Returns
+        -------
+        float
+            1 at best.
+        """
+        return float(super().score(X, targets(self, X, y), sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
