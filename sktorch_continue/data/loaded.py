@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from sktorch_continue.data.collated import refuse_infinite, unpack, unpack_pair
+from sktorch_continue.data.collated import unpack, unpack_pair
 from sktorch_continue.data.dataset import Batches, Dataset, Precision
-from sktorch_continue.data.inputs import Batch, Inputs, fits, gather
-from sktorch_continue.data.passes import OWN_STREAM, Told
+from sktorch_continue.data.inputs import Batch, Inputs, gather
+from sktorch_continue.data.passes import Told
 from sktorch_continue.data.readers import ItemReader, StreamReader, draw_order
 
 
@@ -130,7 +130,7 @@ class LoadedDataset(Dataset):
                 chosen = rows[first : min(first + batch_size, stop)]
                 tensors, y = unpack_pair(next(batches), len(chosen))
                 weight = None if self.weight is None else gather(self.weight, chosen).to(precision.device)
-                yield _ready(tensors, precision), self.encode(y).to(precision.device), weight
+                yield ready(tensors, precision), self.encode(y).to(precision.device), weight
 
     def evaluation_rows(self, batch_size: int) -> int:
         """Return how many rows to score at once; where rows are padded, as many as in training."""
@@ -141,119 +141,6 @@ class LoadedDataset(Dataset):
         )
 
 
-@dataclass
-class StreamedDataset(Dataset):
-    """An iterable data set, all of its rows in its own order.
-
-    Attributes
-    ----------
-    inputs : LoadedInputs
-        The data set, after its pass.
-    reader : StreamReader
-        Of the data set.
-    encode : callable
-        ``encode(y) -> Tensor``: the target of a batch as the criterion reads it.
-    weight : Tensor or None
-        Of every class; None when all are one.
-    drop_last : bool
-        Whether a worker leaves out its last batch where it is smaller.
-    """
-
-    inputs: LoadedInputs
-    reader: StreamReader
-    encode: Callable[[np.ndarray], torch.Tensor]
-    drop_last: bool
-
-    def batches(
-        self,
-        precision: Precision,
-        batch_size: int,
-        order: torch.Tensor | None = None,
-        *,
-        start: int = 0,
-        stop: int | None = None,
-        seed: int | None = None,
-    ) -> Batches:
-        """Yield the batches of one iteration; those before row `start` are read, and passed over.
-
-        Raises
-        ------
-        ValueError
-            If it gives another number of rows than when it was read first.
-        """
-        stop, done = self.inputs.n_rows if stop is None else stop, 0
-        with closing(self.reader.read(batch_size, drop_last=self.drop_last, seed=seed)) as batches:
-            for batch in batches:
-                tensors, y = unpack_pair(batch)
-                target = self.encode(y)
-                done += len(target)
-                if done > stop:
-                    break
-                if done > start:
-                    weight = None if self.weight is None else self.weight[target.reshape(-1).long()]
-                    weight = None if weight is None else weight.to(precision.device)
-                    yield _ready(tensors, precision), target.to(precision.device), weight
-        if done != stop:
-            raise ValueError(
-                f"the data set gave {stop} rows when it was read before the training, and now "
-                f"{'more' if done > stop else done}, {OWN_STREAM}"
-            )
-
-    def evaluation_rows(self, batch_size: int) -> int:
-        """Return as many as in training: workers take turns by the batch, which decides the order."""
-        return batch_size
-
-
-def _ready(tensors: dict[str, torch.Tensor], precision: Precision) -> Batch:
+def ready(tensors: dict[str, torch.Tensor], precision: Precision) -> Batch:
     """Return a batch in memory of its own, however it came."""
     return precision({n: part.clone(memory_format=torch.contiguous_format) for n, part in tensors.items()})
-
-
-class UnlearnedDataset:
-    """A data set to predict, read once: what a pass looks for is looked for in every batch.
-
-    Parameters
-    ----------
-    reader : ItemReader or StreamReader
-        Of the data set.
-    row_shapes : dict of str to list of int
-        Of the rows a run was fitted on.
-
-    Attributes
-    ----------
-    n_rows : int or None
-        Where that is known.
-    """
-
-    def __init__(self, reader: ItemReader | StreamReader, row_shapes: dict[str, list[int]]) -> None:
-        self._reader = reader
-        self._row_shapes = row_shapes
-        self.n_rows = len(reader.dataset) if isinstance(reader, ItemReader) else None
-
-    def batches(self, precision: Precision, batch_size: int) -> Batches:
-        """Yield batches; their target is empty.
-
-        Raises
-        ------
-        ValueError
-            For rows of another shape, and for NaN and infinity.
-        """
-        n_rows = 0
-        with closing(self._reader.read_all(batch_size)) as batches:
-            for batch in batches:
-                tensors, _ = unpack(batch)
-                shapes = {name: tuple(part.shape[1:]) for name, part in tensors.items()}
-                if not fits(shapes, self._row_shapes):
-                    raise ValueError(
-                        f"rows of the data set have shapes {shapes}, but this estimator was fitted on "
-                        f"{self._row_shapes}"
-                    )
-                refuse_infinite(tensors)
-                n_rows += len(next(iter(tensors.values())))
-                yield _ready(tensors, precision), torch.empty(0), None
-        if n_rows == 0:
-            raise ValueError("Found a data set with 0 sample(s) while a minimum of 1 is required.")
-
-    def evaluation_rows(self, batch_size: int) -> int:
-        """Return as many as in training: rows may be padded, and workers take turns by the batch."""
-        return batch_size

@@ -1,94 +1,21 @@
-"""Reading a data set of torch through a DataLoader, every item under a seed that its place decides.
-
-What an item draws is then a function of seed, epoch and row (of an iterable: of seed, epoch and worker), and not of
-what was read before it, in which process.
-"""
+"""Reading a data set of torch through a DataLoader: rows in any order, under the seeds of an epoch, in workers."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import signal
+import multiprocessing
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from sktorch_continue import streams
-
-LOOKING = streams.derive(0, streams.ITEMS)  # the seed of every item that is read to be looked at, and not trained on
-TRIED = 8  # items that are read twice
+from sktorch_continue.data.seeded import LOOKING, TRIED, Keys, SeededItems, SeededStream, WorkerStart
 
 Collate = Callable[[list[Any]], Any]
 Collated = Generator[Any, None, None]
 END = object()
-
-
-class SeededItems(TorchDataset):
-    """A map-style data set whose keys say under which seed a row is read."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        row, seed = key
-        streams.seed_reading(seed)
-        return self.dataset[row]
-
-
-class SeededStream(IterableDataset):
-    """An iterable data set that is seeded where an iteration begins, in every worker otherwise."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.seed = torch.tensor(LOOKING)
-        self.twice = False
-
-    def __iter__(self) -> Iterator[Any]:
-        if not self.twice:
-            return self._seeded()
-        return itertools.chain(*(itertools.islice(self._seeded(), TRIED) for _ in range(2)))
-
-    def _seeded(self) -> Iterator[Any]:
-        worker = get_worker_info()
-        streams.seed_reading(int(self.seed) + (0 if worker is None else worker.id))
-        yield from self.dataset
-
-
-class Keys:
-    """Batches of rows with their seeds, in the order of an epoch."""
-
-    def __init__(self) -> None:
-        self.rows: Any = ()
-        self.firsts = range(0)
-        self.stop = 0
-        self.seed: int | None = None
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for first in self.firsts:
-            rows = self.rows[first : min(first + self.firsts.step, self.stop)].tolist()
-            yield [(row, LOOKING if self.seed is None else self.seed + row) for row in rows]
-
-
-class WorkerStart:
-    """What a worker does first.
-
-    It leaves quietly on SIGTERM, which clusters send to all processes of a job: its parent, which was told as well,
-    decides what happens. ``get_worker_info().dataset`` is the data set of the user, as documented by torch.
-    """
-
-    def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
-        self._own = worker_init_fn
-
-    def __call__(self, worker: int) -> None:
-        """Prepare worker number `worker`."""
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-        info: Any = get_worker_info()
-        object.__setattr__(info, "dataset", info.dataset.dataset)
-        if self._own is not None:
-            self._own(worker)
 
 
 class Reader:
@@ -110,6 +37,8 @@ class Reader:
         self.collate_fn: Collate | None = arguments.get("collate_fn")
         self._arguments = {name: value for name, value in arguments.items() if name != "collate_fn"}
         self._arguments["worker_init_fn"] = WorkerStart(arguments.get("worker_init_fn"))
+        if self.n_workers:
+            self._arguments.setdefault("multiprocessing_context", _context())
         self._lasting: DataLoader | None = None
         self._batches: dict[str, Any] = {}
 
@@ -118,13 +47,17 @@ class Reader:
         """Worker processes."""
         return int(self._arguments.get("num_workers", 0))
 
-    def _loader(self, source: Any, collate: Collate | None, **batches: Any) -> DataLoader:
+    def _loader(
+        self, source: Any, collate: Collate | None, *, most_workers: int | None = None, **batches: Any
+    ) -> DataLoader:
         """Return the loader of an iteration, or the one whose workers last as long as the call."""
         lasts = collate is None and bool(self._arguments.get("persistent_workers"))
         if lasts and self._lasting is not None and batches == self._batches:
             return self._lasting
         self.close()
         arguments = {**self._arguments, "persistent_workers": lasts}
+        if most_workers is not None and not lasts:
+            arguments["num_workers"] = min(self.n_workers, most_workers)
         loader: DataLoader = DataLoader(
             source,
             collate_fn=collate or self.collate_fn,
@@ -177,10 +110,10 @@ class ItemReader(Reader):
         collate: Collate | None = None,
     ) -> Collated:
         """Yield the collated batches of `rows` from position `start` to `stop`, under the seed of an epoch, if any."""
-        loader = self._loader(self._items, collate, batch_sampler=self._keys if collate is None else Keys())
-        keys: Any = loader.batch_sampler
+        keys = self._keys if collate is None else Keys()
         keys.rows, keys.seed, keys.stop = rows, seed, len(rows) if stop is None else stop
         keys.firsts = range(start, keys.stop, batch_size)
+        loader = self._loader(self._items, collate, most_workers=max(1, len(keys.firsts)), batch_sampler=keys)
         return self._read(loader)
 
     def read_twice(self, collate: Collate) -> Iterator[Any]:
@@ -231,6 +164,12 @@ def draw_order(sampler: Iterable[Any], seed: int, epoch: int) -> torch.Tensor:
     with streams.ReadersStreams().in_place(wait=True):
         streams.seed_reading(streams.derive(seed, streams.ORDER, epoch))
         return torch.tensor([int(row) for row in sampler], dtype=torch.int64)
+
+
+def _context() -> str | None:
+    """Return how workers start, where this process is a worker of joblib: torch cannot start them as joblib does."""
+    known = multiprocessing.get_all_start_methods()
+    return None if multiprocessing.get_start_method(allow_none=True) in (None, *known) else known[0]
 
 
 def _end_workers(iterator: Any) -> None:

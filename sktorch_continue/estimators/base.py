@@ -19,7 +19,7 @@ from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, Dataset, RealTarget, check_inputs
 from sktorch_continue.data.dataset import joined
 from sktorch_continue.data.inputs import fits
-from sktorch_continue.data.loaded import UnlearnedDataset
+from sktorch_continue.data.unlearned import UnlearnedDataset
 from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.from_skorch import FromSkorch
 from sktorch_continue.estimators.parameters import make_specification
@@ -260,7 +260,10 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def _rows_to_predict(self, X: Any) -> tuple[Dataset | UnlearnedDataset, int | None]:
         """Return rows to predict, and their number where it is known."""
         if is_data_set(X):
-            loaded = UnlearnedDataset(reader_to_predict(self, X), self._run.facts.row_shapes)
+            facts = self._run.facts
+            loaded = UnlearnedDataset(
+                reader_to_predict(self, X), facts.row_shapes, 4 if facts.dtype == "float32" else 8
+            )
             return loaded, loaded.n_rows
         refuse_loader(X)
         inputs, known = check_inputs(self, X, reset=False), self._run.facts.row_shapes

@@ -11,8 +11,9 @@ import torch
 from sktorch_continue import modules
 from sktorch_continue.data import ClassTarget, Dataset, Inputs, RealTarget
 from sktorch_continue.data.inputs import as_tensor
-from sktorch_continue.data.loaded import LoadedDataset, LoadedInputs, StreamedDataset
+from sktorch_continue.data.loaded import LoadedDataset, LoadedInputs
 from sktorch_continue.data.readers import ItemReader
+from sktorch_continue.data.streamed import StreamedDataset
 from sktorch_continue.run import Run
 
 

@@ -14,8 +14,9 @@ from torch.utils.data import Subset
 
 from sktorch_continue.callbacks import Callback, PrintLog, ProgressLine
 from sktorch_continue.data import Dataset
-from sktorch_continue.data.loaded import LoadedDataset, StreamedDataset
+from sktorch_continue.data.loaded import LoadedDataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
+from sktorch_continue.data.streamed import StreamedDataset
 from sktorch_continue.estimators.call import Call, Intent
 from sktorch_continue.estimators.familiar import remember
 from sktorch_continue.estimators.portable import contents, described

@@ -152,15 +152,11 @@ def targets(estimator: Any, X: Any, y: Any) -> Any:
         return y
     if y is not None:
         raise ValueError("y was given together with a data set, which brings its targets; leave y out")
-    reader = reader_to_predict(estimator, X)
-    try:
-        return targets_of(reader, int(estimator.batch_size))
-    finally:
-        reader.close()
+    return targets_of(reader_to_predict(estimator, X), int(estimator.batch_size))
 
 
 def reader_to_predict(estimator: Any, X: Any) -> Any:
     """Return what reads a data set that is not trained on."""
     arguments = loader_arguments(estimator.get_params(deep=False))
-    arguments.pop("sampler", None)
-    return reader_of(X, arguments, wait=False)
+    kept = {name: value for name, value in arguments.items() if name not in ("sampler", "persistent_workers")}
+    return reader_of(X, kept, wait=False)
