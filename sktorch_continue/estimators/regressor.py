@@ -72,6 +72,10 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
         plain lines elsewhere. 2 prints a row per epoch.
     compile : bool, default=False
         Send training steps through ``torch.compile``.
+    dataloader__x : optional
+        Arguments of the ``DataLoader`` that reads a data set of torch: ``num_workers``, ``collate_fn``, ``sampler``,
+        ``worker_init_fn``, ``multiprocessing_context``, ``pin_memory``, ``prefetch_factor``, ``persistent_workers``,
+        ``timeout``. Refused where X is an array.
 
     Attributes
     ----------
@@ -99,7 +103,8 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     -----
     A run that is cut and continued, in memory or through pickle, ends bit for bit where the uncut run ends (same
     machine, CPU, same number of threads). Floating inputs are cast batch by batch to the precision of the module;
-    integer inputs as well, unless the module has an embedding or X is a dict.
+    integer inputs as well, unless the module has an embedding or X is a dict. A data set of torch is read once before a
+    call trains, and its items draw from global streams that are seeded by seed, epoch and row.
 
     Examples
     --------
