@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from data_script import estimator
 from data_sets import (
     ROWS,
     Augmented,
@@ -31,7 +38,7 @@ from modules import Noisy, real_data
 from sklearn.base import clone
 from torch.utils.data import ConcatDataset, RandomSampler, Subset, TensorDataset, WeightedRandomSampler
 
-from sktorch_continue import Callback, EpochScoring, TorchClassifier, TorchRegressor, continue_fit, hot_start
+from sktorch_continue import MLP, Callback, EpochScoring, TorchClassifier, TorchRegressor, continue_fit, hot_start
 from sktorch_continue.testing import (
     Interrupt,
     assert_same_run,
@@ -366,6 +373,49 @@ def test_a_worker_that_is_killed_leaves_the_run_at_its_last_step():
         model.fit(Fails(20, kills=True))
     assert workers() == []
     assert_same_run(reference(ROWS, shuffle=False), model.resume_fit(ROWS), X)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_sigterm_to_all_processes_of_a_training_stores_the_run(tmp_path):
+    """As clusters send it: workers wait for their end, the training ends between two steps, and can be resumed."""
+    script = [sys.executable, str(Path(__file__).with_name("data_script.py")), str(tmp_path / "run")]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout.readline() == b"ready\n"
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (128 + signal.SIGTERM, b"")
+    resumed = estimator(str(tmp_path / "run"), 0.0).resume_fit(Augmented())
+    assert [call["verb"] for call in resumed.history_.calls] == ["resume_fit"] * 2
+    assert_same_run(estimator(str(tmp_path / "whole"), 0.0).fit(Augmented()), resumed, X)
+
+
+def test_a_prediction_in_a_thread_waits_for_no_training():
+    """It reads a data set while the training waits for it, and draws nothing from the streams of the training."""
+
+    class Predicts(Callback):
+        columns = ()
+
+        def on_step_end(self, run: Any) -> None:
+            thread = threading.Thread(target=run.session.estimator.predict, args=(Augmented(),))
+            thread.start()
+            thread.join(timeout=30)
+            assert not thread.is_alive()
+
+    without = classifier(module=MLP, module__dropout=0.2, max_epochs=1).fit(ROWS)
+    within = classifier(module=MLP, module__dropout=0.2, max_epochs=1, callbacks=[Predicts()]).fit(ROWS)
+    assert np.array_equal(without.predict_proba(X), within.predict_proba(X))
+
+
+def test_callbacks_of_scikit_learn_get_the_rows_that_are_trained_on():
+    """X is the data set, or the part of it that is not held out, and y its targets."""
+    helpers = pytest.importorskip("sklearn.callback.tests._utils", reason="scikit-learn before 1.9 has no callbacks")
+    recorder = helpers.RecordingCallback()
+    model = classifier(max_epochs=1, validation_fraction=0.2)
+    model.set_callbacks(recorder)
+    model.fit(ROWS)
+    given = recorder.record[1]["kwargs"]
+    assert [int(label) for _, label in given["X"]] == given["y"].tolist()
+    assert len(given["X"]) == model.history_.calls[0]["n_rows"] < len(X)
 
 
 def test_a_callback_may_predict_in_the_middle_of_an_epoch():

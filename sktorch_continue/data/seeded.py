@@ -7,7 +7,6 @@ what was read before it, in which process. All of this goes to the workers of a 
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,8 +69,9 @@ class Keys:
 class WorkerStart:
     """What a worker does first.
 
-    It leaves quietly on SIGTERM, which clusters send to all processes of a job: its parent, which was told as well,
-    decides what happens. ``get_worker_info().dataset`` is the data set of the user, as documented by torch.
+    A first SIGTERM is passed over: clusters send it to all processes of a job, and the parent, which was told as well,
+    ends its workers when it has ended its step. ``get_worker_info().dataset`` is the data set of the user, as documented
+    by torch.
     """
 
     def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
@@ -79,7 +79,7 @@ class WorkerStart:
 
     def __call__(self, worker: int) -> None:
         """Prepare worker number `worker`."""
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
         info: Any = get_worker_info()
         object.__setattr__(info, "dataset", info.dataset.dataset)
         if self._own is not None:
