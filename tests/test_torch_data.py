@@ -48,6 +48,7 @@ from sktorch_continue.testing import (
     through_pickle,
 )
 
+TENSOR = ROWS.tensors[0]
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2.0, len(X))
 WORKERS = {"dataloader__num_workers": 2}
 LASTING = {**WORKERS, "dataloader__persistent_workers": True}
@@ -196,6 +197,7 @@ def test_workers_are_exact_after_any_cut(data, loading, step):
     assert_same_run(reference(data, **params), cut.resume_fit(data), X)
 
 
+@pytest.mark.matrix
 def test_a_run_goes_on_in_another_process_with_workers(tmp_path):
     """Through joblib, in a process that starts workers of its own."""
     params = {"callbacks": [], **WORKERS}
@@ -214,7 +216,7 @@ def test_the_number_of_workers_changes_no_bit_of_a_map_style_data_set():
 
 
 def test_every_epoch_draws_anew_and_predictions_do_not():
-    """Augmentation is another one in every epoch, and the same one whenever rows are looked at."""
+    """Augmentation is another one for every row and epoch, and the same one whenever rows are looked at."""
     seen: list[torch.Tensor] = []
 
     class Looks(Noisy):
@@ -224,7 +226,8 @@ def test_every_epoch_draws_anew_and_predictions_do_not():
             return super().forward(x)
 
     model = classifier(module=Looks, shuffle=False, max_epochs=2).fit(Augmented())
-    assert not torch.equal(seen[0], seen[4])
+    drawn = torch.cat([seen[0], seen[4]]) - TENSOR[:8].repeat(2, 1)
+    assert len({round(value, 5) for value in drawn[:, 0].tolist()}) == 16
     assert np.array_equal(model.predict_proba(Augmented()), model.predict_proba(Augmented()))
 
 
@@ -280,6 +283,17 @@ def test_rows_of_different_lengths_are_padded_and_stay_the_same_rows():
     other.fit(Words(), X_val=Subset(Words(), range(9)))
     assert other.history_.calls[0]["fingerprint"] == whole.history_.calls[0]["fingerprint"]
     assert whole.continue_fit(Words()).score(Words()) > 0
+
+
+def test_an_epoch_that_was_cut_begins_anew_under_another_order():
+    """Another sampler, or another number of workers of an iterable, makes another epoch of it: no row is left out."""
+    other = WeightedRandomSampler([1.0] * len(X), 26)
+    for data, before, after in [
+        (ROWS, {"dataloader__sampler": Shuffled(26)}, {"dataloader__sampler": other}),
+        (Stream(), {}, WORKERS),
+    ]:
+        model = interrupted(classifier(**before, shuffle=False), 2, data).set_params(**after)
+        assert model.continue_fit(data, max_epochs=1).n_steps_ == 2 + 4
 
 
 @pytest.mark.parametrize("on", ["train", "valid"])
@@ -375,6 +389,7 @@ def test_a_worker_that_is_killed_leaves_the_run_at_its_last_step():
     assert_same_run(reference(ROWS, shuffle=False), model.resume_fit(ROWS), X)
 
 
+@pytest.mark.kills
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_sigterm_to_all_processes_of_a_training_stores_the_run(tmp_path):
     """As clusters send it: workers wait for their end, the training ends between two steps, and can be resumed."""

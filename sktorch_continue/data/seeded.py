@@ -70,8 +70,8 @@ class WorkerStart:
     """What a worker does first.
 
     A first SIGTERM is passed over: clusters send it to all processes of a job, and the parent, which was told as well,
-    ends its workers when it has ended its step. ``get_worker_info().dataset`` is the data set of the user, as documented
-    by torch.
+    ends its workers when it has ended its step. ``get_worker_info().dataset`` is the data set of the user, as torch
+    documents it.
     """
 
     def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
