@@ -50,12 +50,7 @@ def refuse_misuse(draft: Any, call: Any) -> None:
     params = draft.get_params(deep=False)
     given, ours = loader_arguments(params), {"X": call.X, "X_val": call.X_val}
     sets = {name: X for name, X in ours.items() if is_data_set(X)}
-    unused = ["sampler"] if sets and not is_data_set(call.X) and "sampler" in given else list(given) if not sets else []
-    if unused:
-        raise ValueError(
-            f"{', '.join('dataloader__' + name for name in unused)} has no effect on arrays; give a "
-            f"torch.utils.data.Dataset as X, or `del estimator.dataloader__{unused[0]}`"
-        )
+    _refuse_without_effect([name for name in given if not sets or (name == "sampler" and "X" not in sets)])
     if "X" in sets and call.y is not None:
         raise ValueError("y was given together with a data set, which brings its targets; leave y out")
     if "X_val" in sets and call.y_val is not None:
@@ -68,6 +63,14 @@ def refuse_misuse(draft: Any, call: Any) -> None:
             )
     if "X" in sets:
         _refuse_order(call, params, given.get("sampler"))
+
+
+def _refuse_without_effect(names: list[str]) -> None:
+    if names:
+        raise ValueError(
+            f"{', '.join('dataloader__' + name for name in names)} has no effect on arrays; give a "
+            f"torch.utils.data.Dataset as X, or `del estimator.dataloader__{names[0]}`"
+        )
 
 
 def _refuse_order(call: Any, params: dict[str, Any], sampler: Any) -> None:
