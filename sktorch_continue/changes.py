@@ -74,11 +74,27 @@ READ_WHEN_RESUMED = {
     "check_finite",
     "warm_start",
     "lr_scheduler_on_continue",
+    "dataloader__num_workers",
+    "dataloader__multiprocessing_context",
+    "dataloader__pin_memory",
+    "dataloader__prefetch_factor",
+    "dataloader__persistent_workers",
+    "dataloader__timeout",
 }
+OF_THE_ORDER = {"dataloader__num_workers"}  # of an iterable data set, whose workers take turns
 
 
-def refuse_to_resume(run: Run, new: Specification) -> None:
+def refuse_to_resume(run: Run, new: Specification, *, workers_decide: bool = False) -> None:
     """Refuse to finish a run under other parameters than it was started with, before anything is changed.
+
+    Parameters
+    ----------
+    run : Run
+        To finish.
+    new : Specification
+        Of now.
+    workers_decide : bool, default=False
+        Whether the number of workers decides the order of the rows.
 
     Raises
     ------
@@ -86,10 +102,11 @@ def refuse_to_resume(run: Run, new: Specification) -> None:
         Naming old and new values.
     """
     changed = changed_parameters(run.specification, new)
+    free = READ_WHEN_RESUMED - (OF_THE_ORDER if workers_decide else set())
     different = {
         name: pair
         for name, pair in changed.items()
-        if name not in READ_WHEN_RESUMED and not (name == "module" and same_architecture(*pair))
+        if name not in free and not (name == "module" and same_architecture(*pair))
     }
     if different:
         pairs = [(name, in_words(was), in_words(now)) for name, (was, now) in different.items()]

@@ -20,6 +20,7 @@ Every verb ends here. In the order of the code::
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -90,14 +91,16 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watc
     if run.progress.stopped is not None:
         return
     n = session.n_rows
-    order = streams.permutation(run.seed, run.n_epochs, len(session.train)) if session.shuffle else None
-    batches = session.train.batches(run.precision, session.batch_size, order, start=begun.rows_done, stop=n)
+    order = session.train.order(run.seed, run.n_epochs, shuffle=session.shuffle)
+    seed = streams.derive(run.seed, streams.ITEMS, run.n_epochs)
+    batches = session.train.batches(run.precision, session.batch_size, order, start=begun.rows_done, stop=n, seed=seed)
     stepper.begin_epoch()
-    for inputs, target, weight in batches:
-        stepper.step(begun, inputs, target, weight)
-        if run.progress.stopped is not None and begun.rows_done < n:
-            begun.duration = already + time.perf_counter() - started
-            return
+    with contextlib.closing(batches):  # workers that read them end with the epoch, whatever ends it
+        for inputs, target, weight in batches:
+            stepper.step(begun, inputs, target, weight)
+            if run.progress.stopped is not None and begun.rows_done < n:
+                begun.duration = already + time.perf_counter() - started
+                return
     close_epoch(run, session, hooks, watch, begun, lambda: already + time.perf_counter() - started)
 
 
@@ -166,9 +169,10 @@ def evaluate(run: Run, dataset: Dataset, batch_size: int) -> float:
     run.criterion.eval()
     total = count = 0.0
     layers = Layers(run.module)
-    with run.evaluating(layers, torch_alone=run.is_of_torch):
-        forward = layers.forward
-        for inputs, target, weight in dataset.batches(run.precision, dataset.inputs.evaluation_rows(batch_size)):
+    forward = layers.forward
+    batches = dataset.batches(run.precision, dataset.evaluation_rows(batch_size))
+    with run.evaluating(layers, torch_alone=run.is_of_torch), contextlib.closing(batches):
+        for inputs, target, weight in batches:
             loss = loss_of(forward(inputs), target, weight)
             factor, weight_sum = loss_of.share(len(target), weight)
             total += float(loss) * float(factor)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import Dataset
@@ -20,7 +22,7 @@ class Facts:
     n_features_in : int
         Columns of X (values per row over all inputs when X is a mapping).
     row_shapes : dict of str to list of int
-        Shape of a row of every input.
+        Shape of a row of every input; -1 for a size that is not the same for all rows.
     kind, n_outputs : str, int
         Of the objective.
     dtype : str
@@ -72,6 +74,10 @@ class Session:
         ``contents() -> dict``: a copy of everything a checkpoint holds, the run and the estimator around it.
     watchers : list of Callback
         Watch the call without being part of the run.
+    batch_rows : list of int or None
+        Rows of every batch of an epoch, where the data set decides that.
+    order_key : str
+        What decides the order of rows beside the seed, where it is not their number.
     """
 
     train: Dataset
@@ -88,18 +94,28 @@ class Session:
     scoring_rows: Callable[[str], tuple[Any, Any]]
     contents: Callable[[], dict[str, Any]]
     watchers: list[Callback]
+    batch_rows: list[int] | None = None
+    order_key: str = ""
 
     @property
     def n_rows(self) -> int:
         """Rows an epoch trains on."""
+        if self.batch_rows is not None:
+            return sum(self.batch_rows)
         n = len(self.train)
         return n - n % self.batch_size if self.drop_last else n
 
     @property
     def n_batches(self) -> int:
         """Steps in an epoch."""
-        return -(-self.n_rows // self.batch_size)
+        return self.n_steps(self.n_rows)
+
+    def n_steps(self, rows_done: int) -> int:
+        """Return the steps that are done in an epoch of which some rows are; the last batch may be short."""
+        if self.batch_rows is not None:
+            return int(np.searchsorted(np.cumsum(self.batch_rows), rows_done, side="right"))
+        return -(-rows_done // self.batch_size)
 
     def epoch_key(self, seed: int) -> str:
         """Return what a position in an epoch refers to; an epoch that was cut goes on only under the same key."""
-        return f"{self.fingerprint}/{seed}/{self.shuffle}/{self.n_rows}"
+        return f"{self.fingerprint}/{seed}/{self.shuffle}/{self.n_rows}{self.order_key}"

@@ -231,8 +231,10 @@ def describe(value: Any, _depth: int = 0) -> Description:
     if isinstance(value, nn.Module):
         weights = {name: deeper(tensor) for name, tensor in value.state_dict().items()}
         return {"class": _qualified(type(value)), "repr": repr(value), "weights": weights}
-    if isinstance(value, np.random.RandomState | np.random.Generator):
+    if isinstance(value, np.random.RandomState | np.random.Generator | torch.Generator):
         return _qualified(type(value))  # its position moves with every draw
+    if isinstance(value, torch.utils.data.Dataset):
+        return _qualified(type(value))  # a sampler's; what it reads is not the sampler's
     return {"class": _qualified(type(value)), "content": _describe_content(value, deeper)}
 
 

@@ -19,7 +19,7 @@ import torch
 from sklearn.utils import check_random_state
 
 SEED_LIMIT = 2**31 - 1
-INIT, ORDER, NOISE, SPLIT = range(4)
+INIT, ORDER, NOISE, SPLIT, ITEMS = range(5)
 
 _lock = threading.RLock()
 
@@ -132,3 +132,54 @@ def borrowed(device: torch.device, *, wait: bool = True) -> Iterator[None]:
             np.random.set_state(others[1])
     finally:
         _lock.release()
+
+
+def seed_reading(seed: int) -> None:
+    """Seed all streams that reading an item may draw from, unless another thread of this process trains with them."""
+    if not _lock.acquire(blocking=False):
+        return
+    try:
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+    finally:
+        _lock.release()
+
+
+class ReadersStreams:
+    """The global streams as a reader of data in this process sees them: in place only while it reads.
+
+    So what a data set draws disturbs neither the caller nor the noise of a step, and what they draw disturbs no data
+    set, which also goes on drawing where it stopped.
+    """
+
+    def __init__(self) -> None:
+        self._left: tuple[Any, ...] | None = None
+
+    @contextmanager
+    def in_place(self, *, wait: bool) -> Iterator[None]:
+        """Have them in place for a while; all is left as it is where another thread trains and `wait` is False."""
+        if not _lock.acquire(blocking=wait):
+            yield
+            return
+        try:
+            outside = _states()
+            if self._left is not None:
+                _restore(self._left)
+            try:
+                yield
+            finally:
+                self._left = _states()
+                _restore(outside)
+        finally:
+            _lock.release()
+
+
+def _states() -> tuple[Any, ...]:
+    return torch.default_generator.get_state(), random.getstate(), np.random.get_state()
+
+
+def _restore(states: tuple[Any, ...]) -> None:
+    torch.default_generator.set_state(states[0])
+    random.setstate(states[1])
+    np.random.set_state(states[2])

@@ -209,7 +209,7 @@ def disturb(estimator: Any, X: Any, y: Any) -> None:
 def check_continuation(
     estimator: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     n_epochs: int = 6,
     cuts: Iterable[tuple[int, ...]] | None = None,

@@ -8,6 +8,7 @@ from typing import Any, assert_type
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from sktorch_continue import (
     MLP,
@@ -145,9 +146,14 @@ def a_regressor() -> None:
         lr_scheduler_interval="step",
         callbacks=[Checkpoint("runs/typed"), CSVLogger("logs"), GradientClipping(1.0)],
         device="cpu",
+        autocast="bfloat16",
+        grad_scaler="GradScaler",
+        num_threads=1,
+        dataloader__num_workers=2,
         random_state=0,
     )
     assert_type(model.fit(X, X[:, 0]), TorchRegressor)
+    assert_type(model.fit(TensorDataset(torch.zeros(4, 4), torch.zeros(4))), TorchRegressor)
     assert_type(model.partial_fit(X, X[:, 0]), TorchRegressor)
     assert_type(model.predict(X), np.ndarray)
     check_continuation(model, X, X[:, 0], n_epochs=2)

@@ -1,4 +1,4 @@
-"""Arrays to batches: what came in, which rows it holds, and the order they are trained in."""
+"""Arrays and data sets to batches: what came in, which rows it holds, and the order they are trained in."""
 
 from sktorch_continue.data.dataset import Dataset
 from sktorch_continue.data.inputs import Inputs, check_inputs

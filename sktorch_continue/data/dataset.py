@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from sktorch_continue import streams
 from sktorch_continue.data.inputs import Inputs, gather
 from sktorch_continue.layers import Batch
 
+Batches = Generator[tuple[Batch, torch.Tensor, torch.Tensor | None], None, None]
 GATHERED_BYTES = 256 << 10  # of X at once: a batch is then still in the processor's cache
 ALIGNMENT = 64  # of torch's allocations: it can decide the last bit of a product
 
@@ -77,6 +79,10 @@ class Dataset:
     def __len__(self) -> int:
         return self.inputs.n_rows if self.rows is None else len(self.rows)
 
+    def order(self, seed: int, epoch: int, *, shuffle: bool) -> torch.Tensor | None:
+        """Return the order of an epoch, int64 of shape (len(self),), or None for that of the rows."""
+        return streams.permutation(seed, epoch, len(self)) if shuffle else None
+
     def batches(
         self,
         precision: Precision,
@@ -85,7 +91,8 @@ class Dataset:
         *,
         start: int = 0,
         stop: int | None = None,
-    ) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor | None]]:
+        seed: int | None = None,
+    ) -> Batches:
         """Yield fresh (inputs, target, weight) batches in `order`, from row `start` of it on.
 
         Parameters
@@ -98,6 +105,8 @@ class Dataset:
             A permutation; None keeps the order of the rows.
         start, stop : int, optional
             Positions in the order to begin and to end at.
+        seed : int, optional
+            Of what the rows draw themselves in this epoch; rows of arrays draw nothing.
         """
         rows = self.rows if order is None else order if self.rows is None else self.rows[order]
         stop = len(self) if stop is None else stop
@@ -112,6 +121,10 @@ class Dataset:
                 yield inputs, target, weight
             else:
                 yield from _cut(inputs, target, weight, batch_size)
+
+    def evaluation_rows(self, batch_size: int) -> int:
+        """Return how many rows to score at once."""
+        return self.inputs.evaluation_rows(batch_size)
 
     def _at_once(self, precision: Precision, batch_size: int) -> int:
         """Return how many batches are gathered in one call: several where each then lies as if it were alone."""
@@ -136,9 +149,11 @@ def _cut(
         yield dict(zip(inputs, piece, strict=True)), some, weighed
 
 
-def joined(parts: Iterator[torch.Tensor], n_rows: int) -> np.ndarray:
-    """Return the rows of all parts, one after the other, without a second copy of them in memory."""
+def joined(parts: Iterator[torch.Tensor], n_rows: int | None) -> np.ndarray:
+    """Return the rows of all parts, one after the other, without a second copy where their number is known."""
     first = next(parts)
+    if n_rows is None:
+        return np.asarray(torch.cat([first, *parts]).numpy())
     if len(first) == n_rows:
         return np.asarray(first.numpy())
     whole = first.new_empty(n_rows, *first.shape[1:])

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse
 import torch
 from sklearn.utils.validation import check_array, validate_data
+
+from sktorch_continue.layers import Batch
 
 ALL = slice(None)
 EVALUATION_BYTES = 1 << 20  # what a few layers make of it stays in the processor's cache
@@ -80,7 +82,18 @@ class Inputs:
     ----------
     sources : dict of str to Source
         The key is the name of the module's argument; a single unnamed input has the key ``""``.
+
+    Attributes
+    ----------
+    readable : bool
+        Whether rows can be read again by their number, and are as wide as each other.
+    sums, widths : ndarray or None
+        Of every row the part of its identity that is known already, and how many values that covers.
     """
+
+    readable = True
+    sums: np.ndarray | None = None
+    widths: Any = None
 
     def __init__(self, sources: dict[str, Source]) -> None:
         self.sources = sources
@@ -110,14 +123,30 @@ class Inputs:
         """Return how many rows to score at once: about 1 MiB of input, at least a training batch."""
         return max(batch_size, EVALUATION_BYTES // self.row_bytes)
 
-    def batches(self, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
-        """Yield all rows in order, as many at once as are scored."""
+    def batches(
+        self, cast: Callable[[dict[str, torch.Tensor]], Batch], batch_size: int
+    ) -> Generator[Batch, None, None]:
+        """Yield all rows in order and cast, as many at once as are scored."""
         step = self.evaluation_rows(batch_size)
         if self.n_rows <= step:
-            yield self.take(ALL)
+            yield cast(self.take(ALL))
             return
         for first in range(0, self.n_rows, step):
-            yield self.take(slice(first, min(first + step, self.n_rows)))
+            yield cast(self.take(slice(first, min(first + step, self.n_rows))))
+
+    def chunks(self, rows: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield fresh tensors with the given rows, at most `size` at a time."""
+        return (self.take(rows[start : start + size]) for start in range(0, len(rows), size))
+
+    def close(self) -> None:
+        """Let go of what was opened to read the rows."""
+
+
+def fits(shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> bool:
+    """Tell whether rows have the shapes that are expected, of which a size of -1 stands for any."""
+    if list(shapes) != list(expected) or any(len(shapes[name]) != len(expected[name]) for name in shapes):
+        return False
+    return all(b in (a, -1) for name in shapes for a, b in zip(shapes[name], expected[name], strict=True))
 
 
 def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> Inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from collections.abc import Iterator
 
@@ -44,15 +45,22 @@ class RowIdentities:
         self._inputs = inputs
         self.encoded = encoded
         self.places = np.arange(inputs.n_rows)
-        self.hashes = np.empty(inputs.n_rows, dtype=np.uint64)
-        multipliers = np.empty(0, dtype=np.uint64)
-        for rows, values in self._chunks(np.arange(inputs.n_rows)):
-            if len(multipliers) == 0:
-                multipliers = _multipliers(values.shape[1])
-            self.hashes[rows] = _mix(values.view(np.uint32), multipliers)
+        self.hashes = self._summed() if inputs.sums is None else inputs.sums + target_sums(encoded, inputs.widths)
+        _scramble(self.hashes)
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    def _summed(self) -> np.ndarray:
+        sums = np.empty(len(self.places), dtype=np.uint64)
+        for rows, values in self._chunks(self.places):
+            sums[rows] = linear_form(values.view(np.uint32), _multipliers(values.shape[1]))
+        return sums
+
+    @property
+    def readable(self) -> bool:
+        """Whether the rows can be read again, and are as wide as each other."""
+        return self._inputs.readable
 
     def among(self, kept: np.ndarray) -> RowIdentities:
         """Return the identities of some rows, in their order."""
@@ -117,28 +125,57 @@ class RowIdentities:
 
     def _chunks(self, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         step = max(1, CHUNK_BYTES // self._inputs.row_bytes)
-        for start in range(0, len(chosen), step):
+        chunks = self._inputs.chunks(torch.from_numpy(self.places[chosen]), step)
+        for start, tensors in zip(range(0, len(chosen), step), chunks, strict=True):
             rows = chosen[start : start + step]
-            parts = [
-                *self._inputs.take(torch.from_numpy(self.places[rows])).values(),
-                torch.from_numpy(self.encoded[rows]),
-            ]
-            flat = [part.reshape(len(rows), -1).to(torch.float32) + 0.0 for part in parts]  # -0.0 is 0.0
-            yield rows, torch.cat(flat, dim=1).numpy()
+            yield rows, flattened([*tensors.values(), torch.from_numpy(self.encoded[rows])])
 
 
+def flattened(parts: list[torch.Tensor]) -> np.ndarray:
+    """Return the values of rows next to each other, float32 of shape (n_rows, width)."""
+    flat = [part.reshape(len(part), -1).to(torch.float32) + 0.0 for part in parts]  # -0.0 is 0.0
+    return np.asarray(torch.cat(flat, dim=1).numpy())
+
+
+# The identity of a row is a random linear form of its words modulo 2**64, inputs first, then a scrambling of its bits.
+# So the sum over the inputs can be made before it is known how the target is encoded.
+
+
+def input_sums(inputs: dict[str, torch.Tensor], n_targets: int) -> tuple[np.ndarray, int]:
+    """Return the part of the inputs in the linear form of every row, uint64 of shape (n_rows,), and their width."""
+    words = flattened(list(inputs.values())).view(np.uint32)
+    width = words.shape[1]
+    return linear_form(words, _multipliers(width + n_targets)[:width]), width
+
+
+def target_sums(encoded: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Return the part of the targets in the linear form of every row, after inputs of the given widths."""
+    words = flattened([torch.from_numpy(encoded)]).view(np.uint32).astype(np.uint64)
+    sums = np.empty(len(words), dtype=np.uint64)
+    for width in np.unique(widths):
+        rows = widths == width
+        sums[rows] = words[rows] @ _multipliers(int(width) + words.shape[1])[width:]
+    return sums
+
+
+@functools.lru_cache(maxsize=16)
 def _multipliers(width: int) -> np.ndarray:
     drawn = np.random.default_rng(width).integers(0, 2**64, size=width, dtype=np.uint64)
     odd: np.ndarray = drawn | np.uint64(1)
     return odd
 
 
-def _mix(words: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
-    """Hash each row of uint32 words: a random linear form modulo 2**64, then a scrambling of its bits."""
-    mixed = np.einsum("ij,j->i", words, multipliers)  # without a copy of the words in 64 bits
-    mixed ^= mixed >> np.uint64(32)
-    mixed *= np.uint64(0x9E3779B97F4A7C15)
-    return np.asarray(mixed ^ (mixed >> np.uint64(29)))
+def linear_form(words: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+    """Return a sum of products per row modulo 2**64, without a copy of the words in 64 bits."""
+    sums: np.ndarray = np.einsum("ij,j->i", words, multipliers)
+    return sums
+
+
+def _scramble(sums: np.ndarray) -> None:
+    """Mix the bits of the linear forms, in place."""
+    sums ^= sums >> np.uint64(32)
+    sums *= np.uint64(0x9E3779B97F4A7C15)
+    sums ^= sums >> np.uint64(29)
 
 
 def near(sketches: np.ndarray, wanted: np.ndarray) -> np.ndarray:

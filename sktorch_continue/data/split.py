@@ -27,13 +27,14 @@ class HeldOut:
     def mask(self, rows: RowIdentities) -> np.ndarray:
         """Return a bool per row, whether it is held out.
 
-        The search for rows that differ in last bits is made only for those that are not there exactly.
+        The search for rows that differ in last bits is made only for those that are not there exactly, and where rows
+        can be read again.
         """
         if len(self._hashes) == 0:
             return np.zeros(len(rows), dtype=bool)
         held = np.isin(rows.hashes, self._hashes)
         missing = ~np.isin(self._hashes, rows.hashes)
-        if missing.any() and not held.all():
+        if missing.any() and not held.all() and rows.readable:
             others = np.flatnonzero(~held)
             found = others[near(rows.sketches(others, self._scales), self._sketches[missing])]
             held |= np.isin(rows.hashes, rows.hashes[found])

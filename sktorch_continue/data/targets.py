@@ -86,6 +86,11 @@ class ClassTarget:
             )
         return np.searchsorted(self.classes, labels).astype(np.int64)
 
+    def encode_batch(self, y: np.ndarray) -> np.ndarray:
+        """Return the same as :meth:`encode`, without scikit-learn's checks where all are labels that are known."""
+        known = None if self.multilabel or y.size != len(y) else self._positions(y.reshape(-1))
+        return self.encode(y) if known is None else known
+
     def _positions(self, labels: np.ndarray) -> np.ndarray | None:
         """Return positions in `classes`, or None where not all labels are plainly there; a shorter look at them."""
         kind = labels.dtype.kind
@@ -160,6 +165,11 @@ class RealTarget:
                 f"y has {values.shape[1]} outputs (shape {np.shape(y)}), but this run was fitted on {self.n_outputs}"
             )
         return values
+
+    def encode_batch(self, y: np.ndarray) -> np.ndarray:
+        """Return the same as :meth:`encode`, without scikit-learn's checks where they would only look."""
+        plain = y.dtype in (np.float32, np.float64) and y.ndim in (1, 2) and y.size == len(y) * self.n_outputs
+        return y.reshape(len(y), -1) if plain and np.isfinite(y).all() else self.encode(y)
 
 
 def check_values(y: Any) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,8 @@ from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
 from sktorch_continue.data import ClassTarget, RealTarget, check_inputs
 from sktorch_continue.data.dataset import joined
+from sktorch_continue.data.inputs import Inputs, fits
+from sktorch_continue.data.unlearned import UnlearnedDataset
 from sktorch_continue.estimators.call import Call
 from sktorch_continue.estimators.diagram import block
 from sktorch_continue.estimators.from_skorch import FromSkorch
@@ -27,6 +29,7 @@ from sktorch_continue.estimators.reuse import fit_with
 from sktorch_continue.estimators.storage import StoredRun
 from sktorch_continue.estimators.stores import store_for
 from sktorch_continue.estimators.tasks import CallbackSupport
+from sktorch_continue.estimators.torch_data import is_data_set, reader_to_predict, refuse_loader
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.history import History
@@ -106,7 +109,7 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,
@@ -117,14 +120,15 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
 
         Parameters
         ----------
-        X : array-like, frame, CSR matrix, tensor, or dict of those, of shape (n_samples, ...)
-            Rows to train on. Float32 arrays and memory maps are used where they lie.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Target.
+        X : array-like, frame, CSR matrix, tensor, or dict of those, of shape (n_samples, ...), or Dataset of torch
+            Rows to train on. Float32 arrays and memory maps are used where they lie. A data set is read through a
+            ``DataLoader``, once before the training as well.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Target; left out where X is a data set, which brings it.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows; a row of weight zero is left out.
         X_val, y_val, sample_weight_val : optional
-            Validation rows, instead of ``validation_fraction``.
+            Validation rows, instead of ``validation_fraction``; `X_val` may be a data set as well.
 
         Returns
         -------
@@ -151,7 +155,7 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def continue_fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         max_epochs: int | None = None,
@@ -196,7 +200,7 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def resume_fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,
@@ -250,18 +254,29 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
         if not self.__sklearn_is_fitted__():  # asked first: scikit-learn's check takes as long as a small prediction
             check_is_fitted(self)
         run = self._run
-        inputs = check_inputs(self, X, reset=False)
-        shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}
-        if shapes != run.facts.row_shapes:
-            raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {run.facts.row_shapes}")
+        rows = self._rows_to_predict(X)
         layers = Layers(run.predictor(newest=self._newest))
         precision, forward, small = run.precision_of(layers), layers.forward, run.specification.autocast is not None
         with (
             streams.borrowed(run.device, wait=False) if layers.draw_in_evaluation else nullcontext(),
             run.evaluating(layers, torch_alone=layers.of_torch),
+            closing(rows.batches(precision, self.batch_size)) as batches,
         ):
-            outputs = (_as_rows(forward(precision(batch)), small) for batch in inputs.batches(self.batch_size))
-            return joined((meaning(output).cpu() for output in outputs), inputs.n_rows)
+            outputs = (_as_rows(forward(batch), small) for batch in batches)
+            return joined((meaning(output).cpu() for output in outputs), rows.n_rows)
+
+    def _rows_to_predict(self, X: Any) -> Inputs | UnlearnedDataset:
+        """Return rows that fit those the run was fitted on."""
+        known = self._run.facts.row_shapes
+        if is_data_set(X):
+            item_bytes = 4 if self._run.facts.dtype == "float32" else 8
+            return UnlearnedDataset(reader_to_predict(self, X), known, item_bytes)
+        refuse_loader(X)
+        inputs = check_inputs(self, X, reset=False)
+        if not fits(inputs.row_shapes, known):
+            shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}
+            raise ValueError(f"rows of X have shapes {shapes}, but this estimator was fitted on {known}")
+        return inputs
 
     # ---- what scikit-learn asks for -------------------------------------------------------------------------------
 

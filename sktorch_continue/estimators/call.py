@@ -9,57 +9,13 @@ import numpy as np
 import torch
 from sklearn.utils.validation import _check_sample_weight
 
-from sktorch_continue import modules
 from sktorch_continue.callbacks import Callback
-from sktorch_continue.data import Dataset, Inputs, check_inputs
+from sktorch_continue.data import Inputs, check_inputs
 from sktorch_continue.data.dataset import check_weights
-from sktorch_continue.data.inputs import as_tensor
-from sktorch_continue.run import Run
-
-
-@dataclass
-class Rows:
-    """Checked rows of one call.
-
-    Attributes
-    ----------
-    X, y : object
-        As the caller gave them.
-    inputs : Inputs
-        X, checked.
-    encoded : ndarray
-        y, encoded.
-    weight : ndarray or None
-        To train with, ``class_weight`` included; None where all are one.
-    sample_weight : ndarray or None
-        To validate with: as the caller gave them.
-    """
-
-    X: Any
-    y: Any
-    inputs: Inputs
-    encoded: np.ndarray
-    weight: np.ndarray | None
-    sample_weight: np.ndarray | None
-
-    @property
-    def weighted(self) -> bool:
-        """Whether a loss per sample is needed, to train or to validate."""
-        return self.weight is not None or self.sample_weight is not None
-
-    def dataset(self, run: Run, chosen: np.ndarray | None = None, *, training: bool) -> Dataset:
-        """Return the rows with a weight above zero, among those `chosen` (a mask), for a run."""
-        weight = self.weight if training else self.sample_weight
-        dtype = modules.float_dtype(run.module)
-        keep = np.ones(self.inputs.n_rows, dtype=bool) if chosen is None else chosen
-        keep = keep if weight is None else keep & (weight > 0)
-        weight = None if weight is None or (weight[keep] == 1).all() else weight
-        return Dataset(
-            inputs=self.inputs,
-            target=run.facts.objective.target(self.encoded, dtype, flat=run.facts.flat),
-            weight=None if weight is None else as_tensor(weight).to(dtype),
-            rows=None if keep.all() else torch.from_numpy(np.flatnonzero(keep)),
-        )
+from sktorch_continue.data.inputs import fits
+from sktorch_continue.data.loaded import LoadedInputs
+from sktorch_continue.estimators.rows import LoadedRows, Rows
+from sktorch_continue.estimators.torch_data import is_data_set, learn_sizes, loading, read_inputs, refuse_misuse
 
 
 @dataclass
@@ -139,14 +95,22 @@ class Intent:
 def check_rows(draft: Any, call: Call, *, fresh: bool) -> Rows:
     """Check the training data; `draft` learns sizes, names and classes from it when the run is new."""
     least = 1 if call.verb == "partial_fit" else 2
-    inputs = check_inputs(draft, call.X, reset=fresh, min_rows=least)
-    if call.y is None:
+    refuse_misuse(draft, call)
+    y = call.y
+    inputs: Inputs
+    if is_data_set(call.X):
+        inputs, y = read_inputs(draft, call.X, min_rows=least)
+        if fresh:
+            learn_sizes(draft, inputs.row_shapes)
+    else:
+        inputs = check_inputs(draft, call.X, reset=fresh, min_rows=least)
+    if y is None:
         raise ValueError(f"This {type(draft).__name__} estimator requires y to be passed, but the target y is None.")
     if fresh:
-        draft._learn_target(call.y, call.classes)
+        draft._learn_target(y, call.classes)
     elif call.classes is not None:
         draft._check_classes(call.classes)
-    return _encode(draft, call.X, call.y, call.sample_weight, inputs, training=True)
+    return _encode(draft, call.X, y, call.sample_weight, inputs, training=True)
 
 
 def check_validation(draft: Any, call: Call, training: Rows) -> Rows | None:
@@ -155,14 +119,19 @@ def check_validation(draft: Any, call: Call, training: Rows) -> Rows | None:
         if call.y_val is not None or call.sample_weight_val is not None:
             raise ValueError("y_val or sample_weight_val was given without X_val")
         return None
-    if call.y_val is None:
+    y = call.y_val
+    inputs: Inputs
+    if is_data_set(call.X_val):
+        inputs, y = read_inputs(draft, call.X_val, min_rows=1)
+    elif y is None:
         raise ValueError("X_val was given without y_val")
-    inputs = check_inputs(draft, call.X_val, reset=False)
-    if inputs.row_shapes != training.inputs.row_shapes:
+    else:
+        inputs = check_inputs(draft, call.X_val, reset=False)
+    if not fits(inputs.row_shapes, training.inputs.row_shapes):
         raise ValueError(
             f"rows of X_val have shapes {inputs.row_shapes}, but rows of X have {training.inputs.row_shapes}"
         )
-    return _encode(draft, call.X_val, call.y_val, call.sample_weight_val, inputs, training=False)
+    return _encode(draft, call.X_val, y, call.sample_weight_val, inputs, training=False)
 
 
 def _encode(draft: Any, X: Any, y: Any, sample_weight: Any, inputs: Inputs, *, training: bool) -> Rows:
@@ -175,4 +144,5 @@ def _encode(draft: Any, X: Any, y: Any, sample_weight: Any, inputs: Inputs, *, t
         sample_weight = _check_sample_weight(sample_weight, encoded, dtype=np.float64)
     sample_weight = check_weights(sample_weight)
     weight = draft._weight(encoded, sample_weight) if training else sample_weight
-    return Rows(X, y, inputs, encoded, check_weights(weight), sample_weight)
+    rows = Rows(X, y, inputs, encoded, check_weights(weight), sample_weight)
+    return LoadedRows(**vars(rows), **loading(draft, training=training)) if isinstance(inputs, LoadedInputs) else rows

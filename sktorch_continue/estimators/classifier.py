@@ -16,6 +16,7 @@ from sktorch_continue.criteria import Objective, class_objective
 from sktorch_continue.data import ClassTarget
 from sktorch_continue.estimators.base import TorchEstimator
 from sktorch_continue.estimators.call import Call
+from sktorch_continue.estimators.torch_data import targets
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.exceptions import ContinuationError
 from sktorch_continue.specification import Specification
@@ -87,6 +88,10 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     num_threads : int, optional
         Threads of an operation while training on the CPU. By default one where a step is small, else as many as the
         process had when the run began; afterwards the process has what it had.
+    dataloader__x : optional
+        Arguments of the ``DataLoader`` that reads a data set of torch: ``num_workers``, ``collate_fn``, ``sampler``,
+        ``worker_init_fn``, ``multiprocessing_context``, ``pin_memory``, ``prefetch_factor``, ``persistent_workers``,
+        ``timeout``. Refused where X is an array.
 
     Attributes
     ----------
@@ -116,7 +121,8 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
     -----
     A run that is cut and continued, in memory or through pickle, ends bit for bit where the uncut run ends (same
     machine, CPU, same number of threads). Floating inputs are cast batch by batch to the precision of the module;
-    integer inputs as well, unless the module has an embedding or X is a dict.
+    integer inputs as well, unless the module has an embedding or X is a dict. A data set of torch is read once before a
+    call trains, and its items draw from global streams that are seeded by seed, epoch and row.
 
     Examples
     --------
@@ -191,7 +197,7 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         )
         self.class_weight = class_weight
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train exactly one pass over the given rows, starting a run if there is none.
 
         Parameters
@@ -262,6 +268,21 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
         found = run.facts.objective.probabilities(output, run.criterion)
         one_column = not self._target.multilabel and found.shape[1] == 1
         return torch.cat([1 - found, found], dim=1) if one_column else found
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the mean accuracy (exact match of all labels for a multilabel target) of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight : see :meth:`fit`
+            Rows to predict, and their targets; a data set brings its own.
+
+        Returns
+        -------
+        float
+            Between 0 and 1.
+        """
+        return float(super().score(X, targets(self, X, y), sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

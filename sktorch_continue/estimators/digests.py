@@ -17,6 +17,7 @@ from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset
 
 from sktorch_continue.estimators.storage import CALLBACK_ATTRIBUTES
 from sktorch_continue.specification import describe_code
@@ -41,10 +42,10 @@ def digest(value: Any) -> str | None:
     """Return a digest of the content of a value, or None where it has something in it whose content cannot be told.
 
     Arrays, frames, estimators and whatever else pickles are hashed as joblib does it, tensors and modules by their
-    content. A function or class of the user counts with all it is made of: code, defaults, what it closes over, class
-    attributes, and the functions, classes and plain values of its module that it reads, so that after an edit it is
-    another one. All that is taken as it was when it was first met in this process; what it reads from elsewhere (a
-    file, the environment) is not seen.
+    content; that of a data set of torch cannot be told, as files may change behind it. A function or class of the user
+    counts with all it is made of: code, defaults, what it closes over, class attributes, and the functions, classes and
+    plain values of its module that it reads, so that after an edit it is another one. All that is taken as it was when
+    it was first met in this process; what it reads from elsewhere (a file, the environment) is not seen.
     """
     try:
         return str(_ContentHasher().hash(value))
@@ -94,6 +95,8 @@ class _ContentHasher(NumpyHasher):
             return lambda: _of_definition(obj) if self._inline else _as_first_met(obj)
         if isinstance(obj, BaseEstimator):
             return lambda: _of_estimator(obj)
+        if isinstance(obj, Dataset):
+            raise TypeError(f"what {type(obj).__name__} reads may change behind it")
         return None
 
 

@@ -15,7 +15,8 @@ from sktorch_continue.run import Run
 def remember(run: Run, rows: RowIdentities, dataset: Dataset, verb: str, fingerprint: str) -> None:
     """Keep some of the rows that come in, and say so where they are not like those the run was trained on.
 
-    A pass of ``partial_fit`` is not compared: it may be a few rows, or all of one kind.
+    A pass of ``partial_fit`` is not compared: it may be a few rows, or all of one kind. Nor are rows that cannot be
+    read again by their number, or differ in length.
 
     Warns
     -----
@@ -24,7 +25,7 @@ def remember(run: Run, rows: RowIdentities, dataset: Dataset, verb: str, fingerp
     """
     rows = rows if dataset.rows is None else rows.among(dataset.rows.numpy())
     calls = run.history.calls
-    if calls and calls[-1]["fingerprint"] == fingerprint:
+    if not rows.readable or (calls and calls[-1]["fingerprint"] == fingerprint):
         return
     newest = Seen.of(rows, run.seen.columns if len(run.seen) else None)
     changed = what_changed(run, rows) if verb == "continue_fit" else None

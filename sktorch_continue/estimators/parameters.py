@@ -18,7 +18,7 @@ from sktorch_continue.mixed_precision import dtype_of
 from sktorch_continue.modules import MLP
 from sktorch_continue.specification import Part, Specification, describe, resolve, signature_of
 
-PREFIXES = ("module__", "criterion__", "optimizer__", "lr_scheduler__", "grad_scaler__")
+PREFIXES = ("module__", "criterion__", "optimizer__", "lr_scheduler__", "grad_scaler__", "dataloader__")
 BUILT_FROM = (
     "module",
     "criterion",
@@ -50,6 +50,25 @@ ELSEWHERE = {
 }
 ON_CONTINUE = ("continue", "extend", "restart")
 INTERVALS = ("epoch", "step")
+OF_LOADER = (
+    "num_workers",
+    "collate_fn",
+    "sampler",
+    "worker_init_fn",
+    "multiprocessing_context",
+    "pin_memory",
+    "prefetch_factor",
+    "persistent_workers",
+    "timeout",
+)
+NOT_OF_LOADER = {
+    "batch_size": "set the parameter batch_size",
+    "shuffle": "set the parameter shuffle",
+    "drop_last": "set the parameter drop_last",
+    "batch_sampler": "set batch_size, and dataloader__sampler for the order",
+    "generator": "set random_state: order and draws are functions of it and of the epoch",
+    "dataset": "give the data set to fit",
+}
 
 
 class DoubleUnderscoreParameters(BaseEstimator):
@@ -139,6 +158,7 @@ def check_parameters(params: dict[str, Any]) -> None:
     for name in ("shuffle", "warm_start", "drop_last", "check_finite", "compile"):
         if not isinstance(params[name], bool | np.bool_ | numbers.Integral) or params[name] not in (0, 1):
             raise TypeError(f"{name}={params[name]!r}; True or False was expected")
+    loader_arguments(params)
     lr = params["lr"]
     if not isinstance(lr, numbers.Real) or isinstance(lr, bool) or not 0 <= float(lr) < float("inf"):
         raise ValueError(f"lr={lr!r}; a finite number of at least 0 was expected")
@@ -148,6 +168,25 @@ def check_parameters(params: dict[str, Any]) -> None:
     for name, allowed in (("lr_scheduler_interval", INTERVALS), ("lr_scheduler_on_continue", ON_CONTINUE)):
         if params[name] not in allowed:
             raise ValueError(f"{name}={params[name]!r} is none of {allowed}")
+
+
+def loader_arguments(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the DataLoader among parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For one that is not the caller's to give, and for a number of workers that is none.
+    """
+    given = _arguments(params, "dataloader__")
+    for name in given:
+        if name in NOT_OF_LOADER:
+            raise ValueError(f"dataloader__{name} is decided by the estimator: {NOT_OF_LOADER[name]}")
+        if name not in OF_LOADER:
+            raise TypeError(f"dataloader__{name} is no argument of the DataLoader that can be given: {list(OF_LOADER)}")
+    if "num_workers" in given:
+        _check_integer(params, "dataloader__num_workers", 0)
+    return given
 
 
 def _check_integer(params: dict[str, Any], name: str, least: int) -> None:

@@ -13,6 +13,7 @@ from sktorch_continue.criteria import Objective, real_objective
 from sktorch_continue.data import RealTarget
 from sktorch_continue.estimators.base import TorchEstimator
 from sktorch_continue.estimators.call import Call
+from sktorch_continue.estimators.torch_data import targets
 from sktorch_continue.estimators.verbs import carry_out
 from sktorch_continue.specification import Specification
 
@@ -81,6 +82,10 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     num_threads : int, optional
         Threads of an operation while training on the CPU. By default one where a step is small, else as many as the
         process had when the run began; afterwards the process has what it had.
+    dataloader__x : optional
+        Arguments of the ``DataLoader`` that reads a data set of torch: ``num_workers``, ``collate_fn``, ``sampler``,
+        ``worker_init_fn``, ``multiprocessing_context``, ``pin_memory``, ``prefetch_factor``, ``persistent_workers``,
+        ``timeout``. Refused where X is an array.
 
     Attributes
     ----------
@@ -108,7 +113,8 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     -----
     A run that is cut and continued, in memory or through pickle, ends bit for bit where the uncut run ends (same
     machine, CPU, same number of threads). Floating inputs are cast batch by batch to the precision of the module;
-    integer inputs as well, unless the module has an embedding or X is a dict.
+    integer inputs as well, unless the module has an embedding or X is a dict. A data set of torch is read once before a
+    call trains, and its items draw from global streams that are seeded by seed, epoch and row.
 
     Examples
     --------
@@ -124,7 +130,7 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
     _target: RealTarget
     _target_kind = RealTarget
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train exactly one pass over the given rows, starting a run if there is none.
 
         Parameters
@@ -160,6 +166,21 @@ class TorchRegressor(RegressorMixin, TorchEstimator):
         """
         outputs = self._predicted(X, torch.Tensor.detach)
         return outputs.reshape(-1) if self.n_outputs_ == 1 else outputs
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X, y, sample_weight : see :meth:`fit`
+            Rows to predict, and their targets; a data set brings its own.
+
+        Returns
+        -------
+        float
+            1 at best.
+        """
+        return float(super().score(X, targets(self, X, y), sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

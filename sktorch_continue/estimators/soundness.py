@@ -101,4 +101,4 @@ def _are_dictionaries(rows: list[Any]) -> bool:
 
 
 def _is_shape(shape: Any) -> bool:
-    return isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape)
+    return isinstance(shape, list) and all(type(size) is int and (size > 0 or size == -1) for size in shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
 from dataclasses import replace
@@ -11,7 +12,8 @@ import torch
 
 from sktorch_continue import mixed_precision, modules, streams
 from sktorch_continue.criteria import BatchLoss
-from sktorch_continue.estimators.call import Intent, Rows
+from sktorch_continue.estimators.call import Intent
+from sktorch_continue.estimators.rows import Rows
 from sktorch_continue.layers import call
 from sktorch_continue.run import Run
 from sktorch_continue.session import Facts, Session
@@ -131,10 +133,11 @@ def check_batches(run: Run, session: Session) -> None:
             f"drop_last=True with batch_size={size} leaves none of the {n} training rows; use a batch_size of at "
             f"most {n}"
         )
-    last = n % size or size
+    last = n % size or size if session.batch_rows is None else min(session.batch_rows)
     if min(last, n) > 1 or (session.drop_last and size > 1) or not modules.has_batch_norm(run.module):
         return
-    inputs, _, _ = next(session.train.batches(run.precision, 1))
+    with contextlib.closing(session.train.batches(run.precision, 1)) as batches:
+        inputs, _, _ = next(batches)
     module = copy.deepcopy(run.module).train()
     try:
         with torch.no_grad(), streams.borrowed(run.device):

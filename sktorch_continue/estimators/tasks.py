@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from sktorch_continue.callbacks import Callback
+from sktorch_continue.data.loaded import LoadedInputs
 from sktorch_continue.estimators.call import Call
 from sktorch_continue.estimators.session import select
 from sktorch_continue.estimators.storage import CALLBACK_ATTRIBUTES
@@ -177,9 +178,14 @@ def _trained_rows(call: Call, session: Session) -> dict[str, Any]:
 
     return {
         "X": functools.cache(lambda: select(call.X, mask())),
-        "y": functools.cache(lambda: select(call.y, mask())),
+        "y": functools.cache(lambda: select(_targets(call, session), mask())),
         "metadata": functools.cache(lambda: _metadata(call, mask())),
     }
+
+
+def _targets(call: Call, session: Session) -> Any:
+    inputs = session.train.inputs
+    return inputs.told.all.targets if isinstance(inputs, LoadedInputs) else call.y
 
 
 def _metadata(call: Call, mask: np.ndarray | None = None) -> dict[str, Any] | None:

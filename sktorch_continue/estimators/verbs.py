@@ -7,12 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from sktorch_continue import changes, loop, mixed_precision, schedules, streams
-from sktorch_continue.estimators.call import Call, Intent, Rows, check_rows, check_validation
+from sktorch_continue.data.inputs import fits
+from sktorch_continue.estimators.call import Call, Intent, check_rows, check_validation
 from sktorch_continue.estimators.parameters import check_device, check_epochs, check_parameters
+from sktorch_continue.estimators.rows import Rows
 from sktorch_continue.estimators.session import open_session
 from sktorch_continue.estimators.start import check_batches, new_run, try_forward
 from sktorch_continue.estimators.storage import become, sharing_copy
 from sktorch_continue.estimators.tasks import has_callbacks, report
+from sktorch_continue.estimators.torch_data import is_iterable
 from sktorch_continue.exceptions import ContinuationError, OtherDataError, warn
 from sktorch_continue.guards import bookmark
 from sktorch_continue.run import Run
@@ -40,6 +43,15 @@ def train_draft(estimator: Any, call: Call) -> None:
     intent = form_intent(draft, call)
     rows = check_rows(draft, call, fresh=intent.fresh)
     validation = check_validation(draft, call, rows)
+    try:
+        _train_rows(estimator, draft, call, intent, rows, validation)
+    finally:
+        for opened in (rows, validation):
+            if opened is not None:
+                opened.inputs.close()
+
+
+def _train_rows(estimator: Any, draft: Any, call: Call, intent: Intent, rows: Rows, validation: Rows | None) -> None:
     intent.weighted = rows.weighted or (validation is not None and validation.weighted)
     specification = draft._specification(intent.params)
     if intent.fresh:
@@ -117,11 +129,11 @@ def refuse(draft: Any, specification: Specification, rows: Rows, *, resumes: boo
     """
     run: Run = draft._run
     shapes = {name: list(shape) for name, shape in rows.inputs.row_shapes.items()}
-    if shapes != run.facts.row_shapes:
+    if not fits(shapes, run.facts.row_shapes):
         raise ContinuationError(f"rows of X have shapes {shapes}, but this run was fitted on {run.facts.row_shapes}")
     changes.refuse(run, specification)
     if resumes:
-        changes.refuse_to_resume(run, specification)
+        changes.refuse_to_resume(run, specification, workers_decide=is_iterable(rows.X))
     objective = draft._objective(specification)
     if objective != run.facts.objective:
         raise ContinuationError(
@@ -190,7 +202,7 @@ def horizon_of(run: Run, session: Session, specification: Specification, epochs:
         return Horizon(epochs, 1)
     begun = run.progress.begun
     goes_on = begun is not None and begun.key == session.epoch_key(run.seed)
-    done = -(-begun.rows_done // session.batch_size) if begun is not None and goes_on else 0  # the last may be short
+    done = session.n_steps(begun.rows_done) if begun is not None and goes_on else 0
     return Horizon(epochs, session.n_batches, done)
 
 
