@@ -85,7 +85,7 @@ class Layers:
                 return functools.partial(call, self.module)
             if not sequence:
                 line.append(layer.forward)
-        return functools.partial(_walk, line)
+        return functools.partial(_walk, self.module, line)
 
 
 @functools.cache
@@ -97,7 +97,9 @@ def _somebody_hears_all() -> bool:
     return bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
-def _walk(line: list[Callable[[Any], Any]], inputs: Any) -> Any:
+def _walk(module: nn.Module, line: list[Callable[[Any], Any]], inputs: Any) -> Any:
+    if isinstance(inputs, dict):  # which the outermost takes by name
+        return call(module, inputs)
     for forward in line:
         inputs = forward(inputs)
     return inputs

@@ -5,6 +5,8 @@ Both are part of a run, since they decide bits: the dtype as a parameter, the sc
 
 from __future__ import annotations
 
+import math
+import numbers
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -16,6 +18,7 @@ from torch.optim import Optimizer
 from sktorch_continue import modules, optimizers
 from sktorch_continue.specification import Part
 
+FACTORS, COUNTS = ("scale", "growth_factor", "backoff_factor"), ("growth_interval", "_growth_tracker")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,31 +41,55 @@ def autocast(dtype: torch.dtype | None, device: torch.device) -> AbstractContext
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
-def check(dtype: torch.dtype | None, scaler: Part | None, module: nn.Module, optimizer: Optimizer) -> None:
-    """Refuse what would have no effect, or cannot work.
+def check_autocast(dtype: torch.dtype | None, module: nn.Module) -> None:
+    """Refuse autocast where it would have no effect, or cannot work.
 
     Raises
     ------
     ValueError
-        For autocast of a module that is not float32, or on a device that has no such dtype; for a scaler with an
-        optimizer that evaluates the loss itself.
+        For a module that is not float32, or on a device that has no such dtype.
     """
+    if dtype is None:
+        return
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-    if dtype is not None and modules.float_dtype(module) != torch.float32:
+    found = modules.float_dtype(module)
+    if found != torch.float32:
         raise ValueError(
-            f"autocast={str(dtype).removeprefix('torch.')!r} is for a module in float32, and this one is in "
-            f"{modules.float_dtype(module)}; give X as float32 (X.astype('float32')), or a module with such weights"
+            f"autocast={name_of(dtype)!r} is for a module in float32, and this one is in {found}; "
+            "give X as float32 (X.astype('float32')), or a module with such weights"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             autocast(dtype, device)
         except (RuntimeError, UserWarning) as error:
-            raise ValueError(f"autocast={str(dtype)!r} cannot be used on {device.type}: {error}") from error
-    if scaler is not None and optimizers.needs_closure(optimizer):
+            raise ValueError(f"autocast={name_of(dtype)!r} cannot be used on {device.type}: {error}") from error
+
+
+def name_of(dtype: torch.dtype | None) -> str | None:
+    """Return the name a parameter has for a dtype."""
+    return None if dtype is None else str(dtype).removeprefix("torch.")
+
+
+def check_scaler(part: Part | None, module: nn.Module, optimizer: Optimizer) -> None:
+    """Refuse a scaler where gradients cannot be scaled.
+
+    Raises
+    ------
+    ValueError
+        For an optimizer that evaluates the loss itself, or weights in float16.
+    """
+    if part is None:
+        return
+    if optimizers.needs_closure(optimizer):
         raise ValueError(
-            f"grad_scaler={scaler.label} cannot scale for {type(optimizer).__name__}, which evaluates the loss several "
+            f"grad_scaler={part.label} cannot scale for {type(optimizer).__name__}, which evaluates the loss several "
             "times per step; use another optimizer, or grad_scaler=None"
+        )
+    if modules.float_dtype(module) == torch.float16:
+        raise ValueError(
+            f"grad_scaler={part.label} needs weights in float32, and this module is in float16; leave them in float32 "
+            "and set autocast='float16'"
         )
 
 
@@ -73,16 +100,37 @@ def build_scaler(part: Part | None, device: torch.device) -> Any:
     ------
     TypeError
         If the factory takes no such arguments, or returns something else.
+    ValueError
+        For arguments that no gradient can be scaled with.
     """
     if part is None:
         return None
+    given = part.arguments.get("device", device.type)
+    if torch.device(given).type != device.type:
+        raise ValueError(f"grad_scaler__device={given!r}, but the run is on {device.type}; leave it out")
     offered = {"device": device.type} if part.accepts("device") else {}
-    scaler = part.build("grad_scaler", **offered)
+    try:
+        scaler = part.build("grad_scaler", **offered)
+    except AssertionError as error:  # as torch checks them
+        raise ValueError(f"grad_scaler={part.label} refuses {part.arguments}: {error}") from error
     if not isinstance(scaler, torch.amp.GradScaler):
         raise TypeError(
             f"grad_scaler={part.label} returned {type(scaler).__name__}; a torch.amp.GradScaler was expected"
         )
+    scale = scaler.get_scale()
+    if not isinstance(scale, numbers.Real) or not 0 < scale < math.inf:
+        raise ValueError(f"grad_scaler={part.label} begins with a scale of {scale!r}; a number above zero was expected")
     return scaler
+
+
+def is_sound(state: Any) -> bool:
+    """Tell whether this may be the state of a scaler, or of one that is not enabled."""
+    if state in (None, {}):
+        return True
+    if not isinstance(state, dict) or set(state) != {*FACTORS, *COUNTS}:
+        return False
+    factors = all(type(state[name]) in (int, float) and 0 < state[name] < math.inf for name in FACTORS)
+    return factors and all(type(state[name]) is int and state[name] >= 0 for name in COUNTS)
 
 
 class ScaledUpdate:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sktorch_continue import mixed_precision, modules, optimizers, schedules, streams
+from sktorch_continue import mixed_precision, modules, optimizers, schedules, streams, threads
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import build_criterion
 from sktorch_continue.data import HeldOut
@@ -78,7 +78,7 @@ class Run:
         self.lr_scheduler = None
         self.schedule_plan: dict[str, int] = {}
         self.grad_scaler: Any = None
-        self.num_threads = torch.get_num_threads()
+        self.num_threads = threads.of_process()
         self.session: Session | None = None
         self.torn = False
         self.aliased = False

@@ -31,13 +31,8 @@ def _engine_backward(loss: torch.Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         return
     torch.autograd.Variable._execution_engine.run_backward(
-        (loss,), (_one(loss.dtype),), False, False, (), allow_unreachable=True, accumulate_grad=True
+        (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
     )
-
-
-@functools.cache
-def _one(dtype: torch.dtype) -> torch.Tensor:
-    return torch.ones((), dtype=dtype)
 
 
 @functools.cache

@@ -27,7 +27,7 @@ def suited(module: nn.Module, row_shapes: dict[str, list[int]], batch_size: int,
     Parameters
     ----------
     module : nn.Module
-        Of which every layer has to be known to be cheap.
+        Small as far as its layers tell: what a ``forward`` of the user does beside calling them is not seen.
     row_shapes : dict of str to list of int
         Shape of a row of every input; a layer that is applied along a row works once per place.
     batch_size : int
@@ -40,24 +40,35 @@ def suited(module: nn.Module, row_shapes: dict[str, list[int]], batch_size: int,
     flat = all(len(shape) <= 1 for shape in row_shapes.values())
     if small and flat and all(_is_plain(layer) for layer in module.modules()):
         return 1
-    return min(at_most, max(torch.get_num_threads(), len(os.sched_getaffinity(0))))
+    return min(at_most, max(of_process(), len(os.sched_getaffinity(0))))
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.MultiheadAttention):
+    if isinstance(layer, nn.MultiheadAttention | nn.Unflatten):
         return False
     return bool(layer._modules) or type(layer).__module__ in PLAIN
 
 
+_outside: int | None = None
+
+
+def of_process() -> int:
+    """Return how many threads the process has, also while a training has changed that."""
+    return torch.get_num_threads() if _outside is None else _outside
+
+
 @contextmanager
 def limited(n: int) -> Iterator[None]:
-    """Let operations use `n` threads for a while; the process then has as many as before."""
-    before = torch.get_num_threads()
-    if n == before:
-        yield
-        return
-    torch.set_num_threads(n)
+    """Let operations use `n` threads for a while; the process then has as many as before.
+
+    Only under :func:`streams.borrowed`: one thread at a time, in which a training may begin inside of another.
+    """
+    global _outside
+    before, outside = torch.get_num_threads(), _outside
+    _outside = of_process()
     try:
+        torch.set_num_threads(n)
         yield
     finally:
         torch.set_num_threads(before)
+        _outside = outside

@@ -63,8 +63,27 @@ def test_the_shortest_way_is_that_of_the_call(make: Callable[[], nn.Module], wal
     layers = Layers(module)
     assert torch.equal(layers.forward(rows), module(rows))
     assert (layers.forward.func is not call) == walked  # type: ignore[attr-defined]
-    assert set(map(id, layers.training)) == set()
     assert layers.float_dtype == torch.float32
+
+
+def test_layers_in_training_mode_are_found() -> None:
+    """Those that are, in a module of which others are not."""
+    module = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Dropout(0.5)))
+    module[1].eval()
+    assert list(map(id, Layers(module).training)) == [id(module), id(module[0])]
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [(nn.Bilinear(4, 4, 3), ["input1", "input2"]), (nn.Sequential(nn.Linear(4, 3)), ["input"])],
+    ids=["two inputs", "one by name"],
+)
+def test_inputs_by_name_reach_a_module_of_torch_by_name(module: nn.Module, names: list[str]) -> None:
+    """A dict goes to the arguments of ``forward``, whosever it is."""
+    model = TorchClassifier(module, max_epochs=2, random_state=0).fit(dict.fromkeys(names, X), Y)
+    with torch.inference_mode():
+        wanted = model.module_(**dict.fromkeys(names, torch.from_numpy(X))).softmax(dim=1)
+    assert np.array_equal(model.predict_proba(dict.fromkeys(names, X)), wanted.numpy())
 
 
 def test_a_global_hook_is_called() -> None:

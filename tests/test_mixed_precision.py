@@ -19,6 +19,7 @@ from sktorch_continue import (
     TorchClassifier,
     TorchRegressor,
 )
+from sktorch_continue.mixed_precision import is_sound
 from sktorch_continue.testing import (
     assert_same_run,
     check_continuation,
@@ -220,6 +221,18 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "an instance": ({"grad_scaler": torch.amp.GradScaler("cpu")}, TypeError, "give its class"),
     "an unknown argument": ({"grad_scaler": "GradScaler", "grad_scaler__x": 1}, TypeError, "takes no grad_scaler__x"),
     "an argument without a scaler": ({"grad_scaler__init_scale": 2.0}, ValueError, "set grad_scaler='GradScaler'"),
+    "a factor that does not grow": (
+        {"grad_scaler": "GradScaler", "grad_scaler__growth_factor": 0.5},
+        ValueError,
+        "grad_scaler=GradScaler refuses .*'growth_factor': 0.5.*must be > 1",
+    ),
+    "no scale": ({"grad_scaler": "GradScaler", "grad_scaler__init_scale": 0.0}, ValueError, "a scale of 0.0; a number"),
+    "text": ({"grad_scaler": "GradScaler", "grad_scaler__init_scale": "a"}, ValueError, "a scale of 'a'; a number"),
+    "another device": (
+        {"grad_scaler": "GradScaler", "grad_scaler__device": "cuda"},
+        ValueError,
+        "grad_scaler__device='cuda', but the run is on cpu; leave it out",
+    ),
     "a closure": ({"grad_scaler": "GradScaler", "optimizer": "LBFGS"}, ValueError, "LBFGS, which evaluates the loss"),
 }
 
@@ -240,6 +253,53 @@ def test_autocast_of_double_precision_is_refused() -> None:
     """It would have no effect: torch leaves float64 alone. The message says what to do."""
     with pytest.raises(ValueError, match=r"is in torch.float64; give X as float32 \(X.astype\('float32'\)\)"):
         TorchClassifier(autocast="bfloat16").fit(X.astype(np.float64), Y)
+
+
+def test_weights_in_float16_cannot_be_scaled() -> None:
+    """torch would refuse at the first step; the message says what to do."""
+    with pytest.raises(
+        ValueError, match=r"this module is in float16; leave them in float32 and set autocast='float16'"
+    ):
+        TorchClassifier(nn.Linear(4, 3).half(), grad_scaler="GradScaler").fit(X, Y)
+
+
+class WantsFloat32(nn.CrossEntropyLoss):
+    """A criterion that takes nothing smaller."""
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if input.dtype != torch.float32:
+            raise TypeError("float32 wanted")
+        return super().forward(input, target)
+
+
+def test_a_criterion_that_takes_no_half_precision_is_found_before_a_step() -> None:
+    """By a new run, and by one that goes on in another precision."""
+    model = TorchClassifier(Linear, criterion=WantsFloat32, max_epochs=1, random_state=0).fit(X, Y)
+    with pytest.raises(ValueError, match="WantsFloat32 failed on an output of shape"):
+        model.set_params(autocast="bfloat16").continue_fit(X, Y)
+    assert (model.n_epochs_, len(model.history_.calls)) == (1, 1)
+
+
+STATE = torch.amp.GradScaler("cpu").state_dict()
+STRANGE = [{"scale": float("nan")}, {"scale": "x"}, {"growth_interval": "x"}, {"more": 1}]
+
+
+@pytest.mark.parametrize(
+    ("state", "sound"),
+    [(STATE, True), ({}, True), (None, True), ([], False), ({"scale": 1.0}, False)]
+    + [({**STATE, **changed}, False) for changed in STRANGE],
+    ids=str,
+)
+def test_a_file_may_say_anything_of_a_scaler(state: Any, sound: bool) -> None:
+    """Only what can be the state of one is loaded."""
+    assert is_sound(state) is sound
+
+
+def test_one_precision_has_two_names() -> None:
+    """A dtype and its name are equal values, also to a run that is resumed."""
+    model = classifier(autocast="bfloat16").fit(X, Y)
+    assert model.set_params(autocast=torch.bfloat16, max_epochs=4).resume_fit(X, Y).n_epochs_ == 4
+    assert [record["changed"].get("autocast") for record in model.history_.calls] == [None, None]
 
 
 def test_an_interrupted_run_is_finished_in_its_precision() -> None:

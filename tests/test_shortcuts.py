@@ -18,13 +18,14 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from sktorch_continue import TorchRegressor, shortcuts
+from sktorch_continue import GradientClipping, TorchRegressor, shortcuts
 from sktorch_continue.callbacks import Callback
+from sktorch_continue.criteria import Objective
 from sktorch_continue.data import Dataset, check_inputs
 from sktorch_continue.data.dataset import Precision
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.shortcuts import Update, backward_for, update_of
-from sktorch_continue.testing import first_difference
+from sktorch_continue.testing import assert_same_run, first_difference
 
 
 def network() -> nn.Sequential:
@@ -307,6 +308,62 @@ def test_batches_that_are_gathered_together_lie_as_if_alone(kind: Any, batch_siz
         batches = list(Dataset(inputs, target, weight, None).batches(precision, batch_size, order, start=start))
         for (found, *others), rows in zip(batches, order[start:].split(batch_size), strict=True):
             tensors = [*(found.values() if named else [found]), *others]
-            expected = [torch.from_numpy(X)[rows].to(tensors[0].dtype), *([] if not named else [None]), rows, rows]
-            assert all(t.data_ptr() % 64 == 0 for t in tensors)
-            assert all(e is None or torch.equal(t, e.to(t.dtype)) for t, e in zip(tensors, expected, strict=True))
+            chosen = torch.from_numpy(X)[rows]
+            expected = [chosen, *([chosen[:, :1]] if named else []), rows, rows]
+            assert all(tensor.data_ptr() % 64 == 0 for tensor in tensors)
+            assert all(torch.equal(t, e.to(t.dtype)) for t, e in zip(tensors, expected, strict=True))
+
+
+class WritesIntoItsInput(nn.Module):
+    """Puts something that is trained into the batch it was given, as masked models do."""
+
+    def __init__(self, n_features_in: int, n_outputs: int) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(()))
+        self.layer = nn.Linear(n_features_in, n_outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x[:, 0] = self.token
+        return self.layer(x)
+
+
+def test_a_module_may_write_into_its_batch() -> None:
+    """Batches that were gathered at once and one by one train alike, and X is left alone."""
+    X, y = real_data(64)
+    before = X.copy()
+    model = TorchRegressor(WritesIntoItsInput, batch_size=16, max_epochs=2, random_state=0).fit(X, y)
+    model.continue_fit(X, y)
+    assert np.array_equal(X, before)
+    assert model.n_steps_ == 16
+
+
+class LearnsItsScale(nn.Module):
+    """A criterion with a parameter whose gradient is the 1 that backward begins with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.zeros(1))
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (output - target).square().mean() + self.log_variance.squeeze()
+
+
+def test_a_gradient_that_is_changed_in_place_changes_no_other_training() -> None:
+    """Clipping in one run leaves the bits of the next one as they were."""
+    X, y = real_data()
+    plain = TorchRegressor(max_epochs=2, random_state=0).fit(X, y)
+    TorchRegressor(criterion=LearnsItsScale, callbacks=[GradientClipping(1e-3)], max_epochs=1).fit(X, y)
+    assert_same_run(plain, TorchRegressor(max_epochs=2, random_state=0).fit(X, y), X)
+
+
+@pytest.mark.parametrize("n_rows", [5, 500])
+@pytest.mark.parametrize("scale", [1.0, 1e-9, 1e30, np.inf], ids=str)
+def test_the_class_predicted_is_the_most_probable_one(n_rows: int, scale: float) -> None:
+    """Also where outputs are as good as equal, or infinite: the first of equal probabilities."""
+    objective = Objective("index", 4)
+    output = torch.randn(n_rows, 4, generator=torch.Generator().manual_seed(0)) * scale
+    output[::7] = float("nan")
+    output[1::7, 1:3] = output[1::7, :1] + 1e-9
+    criterion = nn.CrossEntropyLoss()
+    wanted = objective.probabilities(output, criterion).argmax(dim=1)
+    assert torch.equal(objective.most_probable(output, criterion), wanted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,6 +88,27 @@ def test_a_run_goes_on_with_the_threads_it_began_with(way: Any) -> None:
     assert counts(model) == [2, 2, 1, 2]
 
 
+class FitsAnother(Callback):
+    """Trains another estimator at the end of an epoch."""
+
+    def __init__(self, other: TorchClassifier) -> None:
+        self.other = other
+        self.after = 0
+
+    def on_epoch_end(self, run: Any) -> None:
+        """Fit it."""
+        self.other.fit(X, Y)
+        self.after = torch.get_num_threads()
+
+
+def test_a_training_inside_of_another_has_the_threads_of_the_process() -> None:
+    """What the outer one has set for itself is not taken for that of the process, and is there again afterwards."""
+    outer = classifier(callbacks=[("inner", FitsAnother(classifier(module=Wide)))]).fit(X, Y)
+    inner = outer.callbacks_["inner"]
+    assert (counts(inner.other), inner.other._run.num_threads, inner.after) == ([2], 2, 1)
+    assert (torch.get_num_threads(), threads.of_process()) == (2, 2)
+
+
 def test_no_more_threads_than_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that began on a larger machine goes on with what there is."""
     model = classifier(module=Wide).fit(X, Y)
@@ -97,7 +117,7 @@ def test_no_more_threads_than_the_machine_has(monkeypatch: pytest.MonkeyPatch) -
     assert counts(model.continue_fit(X, Y)) == [2, 1]
 
 
-def test_an_interrupted_run_may_be_finished_with_another_number(tmp_path: Path) -> None:
+def test_an_interrupted_run_may_be_finished_with_another_number() -> None:
     """What a machine offers is read anew when a run is resumed, as its device is."""
     model = classifier().fit(X, Y)
     model.set_params(max_epochs=2, num_threads=2).resume_fit(X, Y)

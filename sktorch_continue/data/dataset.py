@@ -45,12 +45,12 @@ class Precision:
         return cast.get("", cast)
 
     @cached_property
-    def keep_integers(self) -> bool:
+    def integers_stay(self) -> bool:
         """Whether integers stay integers."""
         return self.keeps_integers()
 
     def _dtype_of(self, tensor: torch.Tensor) -> torch.dtype:
-        if tensor.is_floating_point() or not self.keep_integers:
+        if tensor.is_floating_point() or not self.integers_stay:
             return self.dtype
         return torch.bool if tensor.dtype == torch.bool else torch.int64
 
@@ -128,7 +128,7 @@ class Dataset:
 
     def _at_once(self, precision: Precision, batch_size: int) -> int:
         """Return how many batches are gathered in one call: several where each then lies as if it were alone."""
-        least = 1 if precision.keep_integers else precision.dtype.itemsize
+        least = 1 if precision.integers_stay else precision.dtype.itemsize
         sizes = [math.prod(shape) * least for shape in self.inputs.row_shapes.values()]
         sizes += [self.target[:1].nbytes, 0 if self.weight is None else self.weight.itemsize]
         aligned = all(size * batch_size % ALIGNMENT == 0 for size in sizes)
@@ -142,11 +142,12 @@ def _cut(
     targets = torch.split(target, batch_size)
     weights = [None] * len(targets) if weight is None else torch.split(weight, batch_size)
     if isinstance(inputs, torch.Tensor):
-        yield from zip(torch.split(inputs, batch_size), targets, weights, strict=True)
+        yield from zip(map(torch.Tensor.detach, torch.split(inputs, batch_size)), targets, weights, strict=True)
         return
     pieces = zip(*(torch.split(tensor, batch_size) for tensor in inputs.values()), strict=True)
     for piece, some, weighed in zip(pieces, targets, weights, strict=True):
-        yield dict(zip(inputs, piece, strict=True)), some, weighed
+        # Detached, since torch forbids a module to write into one of several views.
+        yield dict(zip(inputs, map(torch.Tensor.detach, piece), strict=True)), some, weighed
 
 
 def joined(parts: Iterator[torch.Tensor], n_rows: int | None) -> np.ndarray:

@@ -256,13 +256,13 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
         run = self._run
         rows = self._rows_to_predict(X)
         layers = Layers(run.predictor(newest=self._newest))
-        precision, forward, small = run.precision_of(layers), layers.forward, run.specification.autocast is not None
+        precision, forward, in_half = run.precision_of(layers), layers.forward, run.specification.autocast is not None
         with (
             streams.borrowed(run.device, wait=False) if layers.draw_in_evaluation else nullcontext(),
             run.evaluating(layers, torch_alone=layers.of_torch),
             closing(rows.batches(precision, self.batch_size)) as batches,
         ):
-            outputs = (_as_rows(forward(batch), small) for batch in batches)
+            outputs = (_as_rows(forward(batch), in_half) for batch in batches)
             return joined((meaning(output).cpu() for output in outputs), rows.n_rows)
 
     def _rows_to_predict(self, X: Any) -> Inputs | UnlearnedDataset:
@@ -374,7 +374,7 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
         return sample_weight
 
 
-def _as_rows(output: torch.Tensor, small: bool) -> torch.Tensor:
+def _as_rows(output: torch.Tensor, in_half: bool) -> torch.Tensor:
     """Return an output with its rows (a module may ``squeeze()`` a single one away), in a precision that NumPy has."""
     output = output if output.ndim else output[None]
-    return output.float() if small else output
+    return output.float() if in_half else output

@@ -242,8 +242,9 @@ class TorchClassifier(ClassifierMixin, TorchEstimator):
 
     def _chosen(self, output: torch.Tensor) -> torch.Tensor:
         """Return the most probable classes of a batch, as positions, or the labels that are more than even."""
-        if self._run.facts.objective.kind == "index":
-            return output.argmax(dim=1)  # a softmax keeps their order, and takes longer than a small module
+        run = self._run
+        if run.facts.objective.kind == "index":
+            return run.facts.objective.most_probable(output, run.criterion)
         found = self._probabilities(output)
         return (found > 0.5).long() if self._target.multilabel else found.argmax(dim=1)
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
+from sktorch_continue import threads
 from sktorch_continue.estimators.storage import CALLBACK_ATTRIBUTES
 from sktorch_continue.specification import describe_code
 from sktorch_continue.versions import __version__, versions
@@ -60,7 +61,7 @@ def combine(*parts: Any) -> str:
 
 def facts_of_process() -> tuple[Any, ...]:
     """Return what decides bits beside data and parameters."""
-    return __version__, versions(), torch.get_num_threads(), torch.get_default_dtype()
+    return __version__, versions(), threads.of_process(), torch.get_default_dtype()
 
 
 class _ContentHasher(NumpyHasher):

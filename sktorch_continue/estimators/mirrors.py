@@ -36,7 +36,7 @@ def mirrored_column(run: Run, before: Seen, now: Seen) -> int | None:
     """
     whole = run.facts.row_shapes.get("") == [len(before.columns)]
     targets_kept = before.codes or before.targets.shape[1] == run.facts.n_outputs
-    can_tell = tells_samples(run.criterion) and not run.precision.keep_integers
+    can_tell = tells_samples(run.criterion) and not run.precision.integers_stay
     if not (whole and targets_kept and can_tell) or min(len(before), len(now)) < FEWEST_ROWS:
         return None
     means = before.values.mean(axis=0, dtype=np.float64)

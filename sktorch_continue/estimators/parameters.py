@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from sktorch_continue.callbacks import Callback
-from sktorch_continue.mixed_precision import dtype_of
+from sktorch_continue.mixed_precision import dtype_of, name_of
 from sktorch_continue.modules import MLP
 from sktorch_continue.specification import Part, Specification, describe, resolve, signature_of
 
@@ -252,7 +252,7 @@ def make_specification(params: dict[str, Any], default_criterion: type[nn.Module
             f"module={module!r} of type {type(module).__name__}; None, an nn.Module subclass or instance, or a "
             "callable that returns a module was expected"
         )
-    schedule = params["lr_scheduler"]
+    schedule, dtype = params["lr_scheduler"], dtype_of(params["autocast"])
     return Specification(
         module=Part(MLP if module is None else module, _arguments(params, "module__")),
         criterion=Part(criterion, _arguments(params, "criterion__")),
@@ -261,10 +261,10 @@ def make_specification(params: dict[str, Any], default_criterion: type[nn.Module
         lr_scheduler=None if schedule is None else schedule_part(params),
         lr_scheduler_interval=params["lr_scheduler_interval"],
         lr_scheduler_monitor=params["lr_scheduler_monitor"],
-        autocast=dtype_of(params["autocast"]),
+        autocast=dtype,
         grad_scaler=_scaler_part(params),
         callbacks=name_callbacks(params["callbacks"]),
-        parameters={name: describe(value) for name, value in sorted(params.items())},
+        parameters={name: describe(value) for name, value in sorted({**params, "autocast": name_of(dtype)}.items())},
         built_from={name: value for name, value in params.items() if decides(name)},
     )
 

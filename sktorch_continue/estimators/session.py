@@ -84,7 +84,7 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
 def _num_threads(run: Run, intent: Intent) -> int:
     given = intent.params["num_threads"]
     if given is not None or intent.device.type != "cpu":
-        return torch.get_num_threads() if given is None else int(given)
+        return threads.of_process() if given is None else int(given)
     return threads.suited(run.module, run.facts.row_shapes, int(intent.params["batch_size"]), run.num_threads)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sktorch_continue import modules
 from sktorch_continue.exceptions import CorruptCheckpointError
+from sktorch_continue.mixed_precision import is_sound
 
 NOTHING = type(None)
 KINDS: dict[str, tuple[type, ...]] = {
@@ -27,7 +28,6 @@ KINDS: dict[str, tuple[type, ...]] = {
     "run.best": (dict, NOTHING),
     "run.optimizer": (dict, NOTHING),
     "run.lr_scheduler": (dict, NOTHING),
-    "run.grad_scaler": (dict, NOTHING),
     "run.num_threads": (int,),
     "run.callbacks": (dict,),
     "run.history": (dict,),
@@ -62,6 +62,7 @@ def check_stored(stored: dict[str, Any]) -> None:
     shapes = run["facts"]["row_shapes"]
     wrong += ["run.facts.row_shapes"] if not shapes or not all(map(_is_shape, shapes.values())) else []
     wrong += ["run.num_threads"] if run["num_threads"] < 1 else []
+    wrong += [] if is_sound(run.get("grad_scaler", ...)) else ["run.grad_scaler"]
     of_run = {"run": run["id"], **{name: run["progress"].get(name) for name in ("n_epochs", "n_steps")}}
     wrong += [f"summary.{name}" for name, value in of_run.items() if summary[name] != value]
     if wrong:

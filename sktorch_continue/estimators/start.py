@@ -39,9 +39,10 @@ def new_run(draft: Any, specification: Specification, rows: Rows, intent: Intent
     run = Run(specification, facts, streams.draw_seed(intent.params["random_state"]), intent.device)
     with streams.borrowed(intent.device):
         run.build_network()
+        mixed_precision.check_autocast(specification.autocast, run.module)
         run.facts = replace(facts, flat=try_forward(run, rows, weighted=intent.weighted))
         run.build_optimizer()
-        mixed_precision.check(specification.autocast, specification.grad_scaler, run.module, run.optimizer)
+        mixed_precision.check_scaler(specification.grad_scaler, run.module, run.optimizer)
         run.build_scaler()
     return run
 

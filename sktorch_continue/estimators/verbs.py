@@ -184,16 +184,17 @@ def prepare(run: Run, session: Session, rows: Rows, specification: Specification
 def _apply_changes(run: Run, rows: Rows, specification: Specification, horizon: Horizon, intent: Intent) -> None:
     with streams.borrowed(run.device):
         run.to(intent.device)
-        criterion = run.criterion
+        criterion, before = run.criterion, run.specification
         if "random_state" in changes.changed_parameters(run.specification, specification):
             run.seed = streams.draw_seed(intent.params["random_state"])
         as_planned = intent.resumes and run.n_epochs + intent.epochs == run.max_epochs
         goes_on = intent.verb == "partial_fit" or intent.extends or as_planned
         on_continue = "continue" if goes_on else intent.params["lr_scheduler_on_continue"]
         changes.apply(run, specification, horizon, on_continue)
-        if intent.weighted or run.criterion is not criterion:
+        mixed_precision.check_autocast(specification.autocast, run.module)
+        mixed_precision.check_scaler(specification.grad_scaler, run.module, run.optimizer)
+        if intent.weighted or run.criterion is not criterion or before.autocast != specification.autocast:
             try_forward(run, rows, weighted=intent.weighted)
-    mixed_precision.check(specification.autocast, specification.grad_scaler, run.module, run.optimizer)
 
 
 def horizon_of(run: Run, session: Session, specification: Specification, epochs: int) -> Horizon:
