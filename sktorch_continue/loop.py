@@ -92,8 +92,9 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watc
         return
     n = session.n_rows
     order = session.train.order(run.seed, run.n_epochs, shuffle=session.shuffle)
-    seed = streams.derive(run.seed, streams.ITEMS, run.n_epochs)
-    batches = session.train.batches(run.precision, session.batch_size, order, start=begun.rows_done, stop=n, seed=seed)
+    batches = session.train.batches(
+        run.precision, session.batch_size, order, start=begun.rows_done, stop=n, seed=(run.seed, run.n_epochs)
+    )
     stepper.begin_epoch()
     with contextlib.closing(batches):  # workers that read them end with the epoch, whatever ends it
         for inputs, target, weight in batches:

@@ -6,6 +6,7 @@ are each computed from the run's seed and from where the run stands.
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import secrets
@@ -43,6 +44,7 @@ def draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(SEED_LIMIT))
 
 
+@functools.lru_cache(maxsize=64)
 def derive(seed: int, stream: int, position: int = 0) -> int:
     """Return the 63-bit seed of `stream` at `position`."""
     words = np.random.SeedSequence([seed, stream, position]).generate_state(1, np.uint64)

@@ -91,7 +91,7 @@ class Dataset:
         *,
         start: int = 0,
         stop: int | None = None,
-        seed: int | None = None,
+        seed: tuple[int, int] | None = None,
     ) -> Batches:
         """Yield fresh (inputs, target, weight) batches in `order`, from row `start` of it on.
 
@@ -105,8 +105,8 @@ class Dataset:
             A permutation; None keeps the order of the rows.
         start, stop : int, optional
             Positions in the order to begin and to end at.
-        seed : int, optional
-            Of what the rows draw themselves in this epoch; rows of arrays draw nothing.
+        seed : tuple of int, optional
+            Seed of the run, and epoch, which decide what rows draw themselves; those of arrays draw nothing.
         """
         rows = self.rows if order is None else order if self.rows is None else self.rows[order]
         stop = len(self) if stop is None else stop
@@ -128,9 +128,9 @@ class Dataset:
 
     def _at_once(self, precision: Precision, batch_size: int) -> int:
         """Return how many batches are gathered in one call: several where each then lies as if it were alone."""
-        least = 1 if precision.integers_stay else precision.dtype.itemsize
+        least = precision.dtype.itemsize if self.inputs.floating else 1
         sizes = [math.prod(shape) * least for shape in self.inputs.row_shapes.values()]
-        sizes += [self.target[:1].nbytes, 0 if self.weight is None else self.weight.itemsize]
+        sizes += [self.target.nbytes // len(self.target), 0 if self.weight is None else self.weight.itemsize]
         aligned = all(size * batch_size % ALIGNMENT == 0 for size in sizes)
         return max(1, GATHERED_BYTES // (self.inputs.row_bytes * batch_size)) if aligned else 1
 

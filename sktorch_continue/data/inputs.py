@@ -31,6 +31,7 @@ class Source(Protocol):
     row_shape: tuple[int, ...]
     row_bytes: int
     is_single: bool
+    is_floating: bool
 
     def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Return a fresh dense tensor with the given rows."""
@@ -53,6 +54,7 @@ class DenseSource:
         self.row_shape = tuple(tensor.shape[1:])
         self.row_bytes = math.prod(self.row_shape) * tensor.itemsize
         self.is_single = tensor.dtype in SINGLE
+        self.is_floating = tensor.is_floating_point()
 
     def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Gather in one call."""
@@ -68,6 +70,7 @@ class SparseSource:
         self.row_shape: tuple[int, ...] = (matrix.shape[1],)
         self.row_bytes = matrix.shape[1] * matrix.dtype.itemsize
         self.is_single = matrix.dtype == np.float32
+        self.is_floating = matrix.dtype.kind == "f"
 
     def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Densify the given rows."""
@@ -109,6 +112,11 @@ class Inputs:
     def row_bytes(self) -> int:
         """Bytes of one dense row over all inputs."""
         return max(1, sum(source.row_bytes for source in self.sources.values()))
+
+    @property
+    def floating(self) -> bool:
+        """Whether all inputs are, so that a batch of them is in the precision of the module."""
+        return all(source.is_floating for source in self.sources.values())
 
     @property
     def precision(self) -> str:

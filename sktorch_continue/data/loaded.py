@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sktorch_continue import streams
 from sktorch_continue.data.collated import unpack, unpack_pair
 from sktorch_continue.data.dataset import Batches, Dataset, Precision
 from sktorch_continue.data.inputs import Inputs, gather
@@ -120,13 +121,14 @@ class LoadedDataset(Dataset):
         *,
         start: int = 0,
         stop: int | None = None,
-        seed: int | None = None,
+        seed: tuple[int, int] | None = None,
     ) -> Batches:
         """Yield batches as for arrays, their items read under the seed of an epoch, or one seed for all."""
         every = torch.arange(self.inputs.n_rows) if self.rows is None else self.rows
         rows = every if order is None else every[order]
         stop = len(rows) if stop is None else stop
-        with closing(self.reader.read(rows, batch_size, start=start, stop=stop, seed=seed)) as batches:
+        items = seed and streams.derive(seed[0], streams.ITEMS, seed[1])
+        with closing(self.reader.read(rows, batch_size, start=start, stop=stop, seed=items)) as batches:
             for first in range(start, stop, batch_size):
                 chosen = rows[first : min(first + batch_size, stop)]
                 tensors, y = unpack_pair(next(batches), len(chosen))

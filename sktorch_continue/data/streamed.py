@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sktorch_continue import streams
 from sktorch_continue.data.collated import unpack_pair
 from sktorch_continue.data.dataset import Batches, Dataset, Precision
 from sktorch_continue.data.loaded import LoadedInputs, ready
@@ -47,7 +48,7 @@ class StreamedDataset(Dataset):
         *,
         start: int = 0,
         stop: int | None = None,
-        seed: int | None = None,
+        seed: tuple[int, int] | None = None,
     ) -> Batches:
         """Yield the batches of one iteration; those before row `start` are read, and passed over.
 
@@ -57,7 +58,8 @@ class StreamedDataset(Dataset):
             If it gives another number of rows than when it was read first.
         """
         stop, done = self.inputs.n_rows if stop is None else stop, 0
-        with closing(self.reader.read(batch_size, drop_last=self.drop_last, seed=seed)) as batches:
+        items = seed and streams.derive(seed[0], streams.ITEMS, seed[1])
+        with closing(self.reader.read(batch_size, drop_last=self.drop_last, seed=items)) as batches:
             for batch in batches:
                 tensors, y = unpack_pair(batch)
                 target = self.encode(y)
