@@ -289,7 +289,7 @@ def test_a_fitted_module_is_in_evaluation_mode() -> None:
 def test_importing_the_package_imports_nothing_heavy() -> None:
     """Scorers, splitters and locks are imported by those who use them."""
     script = "import sys, sktorch_continue; print([n for n in sys.argv[1:] if n in sys.modules])"
-    heavy = ["sklearn.metrics", "sklearn.model_selection", "filelock", "matplotlib"]
+    heavy = ["sklearn.metrics", "sklearn.model_selection", "filelock", "matplotlib", "safetensors.torch"]
     found = subprocess.run([sys.executable, "-c", script, *heavy], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from safetensors import SafetensorError
 
 from sktorch_continue.checkpoint.encoding import Tensors, decode
@@ -130,9 +129,11 @@ def _is_file(path: Path) -> bool:
 
 
 def _read_format_1(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    from safetensors.torch import load_file  # takes long to import, and few read
+
     tensors: Tensors = {name: {} for name in TENSOR_FILES}
     for name in set(manifest["files"]) & set(TENSOR_FILES):
-        tensors[name] = safetensors.torch.load_file(path / name)
+        tensors[name] = load_file(path / name)
     rows = [_parsed(line, path / HISTORY) for line in (path / HISTORY).read_bytes().splitlines()]
     contents = decode(_parsed((path / STATE).read_bytes(), path / STATE), tensors, {HISTORY: rows})
     if not isinstance(contents, dict):

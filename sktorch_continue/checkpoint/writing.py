@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
@@ -135,13 +134,15 @@ def _refuse_to_replace(path: Path) -> None:
 
 
 def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    from safetensors.torch import save_file  # takes long to import, and few write
+
     apart: set[int] = set()
     ready = {}
     for name, tensor in tensors.items():
         shared = tensor.untyped_storage().data_ptr() in apart  # tied weights: each name has its own copy in a file
         ready[name] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
         apart.add(ready[name].untyped_storage().data_ptr())
-    safetensors.torch.save_file(ready, path, metadata={"format": "pt"})
+    save_file(ready, path, metadata={"format": "pt"})
     path.chmod(path.parent.stat().st_mode & 0o666)  # whoever may read the folder may read the weights
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from sktorch_continue.data.inputs import Inputs
+from sktorch_continue.data.inputs import Inputs, as_tensor
 
 CHUNK_BYTES = 1 << 20
 SCALE_BYTES = 1 << 21
@@ -37,14 +37,12 @@ class RowIdentities:
     ----------
     hashes : ndarray of uint64, shape (n_rows,)
         Equal for rows that are equal as float32, different otherwise but for a chance of about 2**-32 per pair.
-    places : ndarray of int64, shape (n_rows,)
-        Where the rows stand in the inputs.
     """
 
     def __init__(self, inputs: Inputs, encoded: np.ndarray) -> None:
         self._inputs = inputs
         self.encoded = encoded
-        self.places = np.arange(inputs.n_rows)
+        self._places: np.ndarray | None = None  # as they came; a number for each would take as much as its hash
         self.hashes = self._summed() if inputs.sums is None else inputs.sums + target_sums(encoded, inputs.widths)
         _scramble(self.hashes)
 
@@ -52,10 +50,20 @@ class RowIdentities:
         return len(self.hashes)
 
     def _summed(self) -> np.ndarray:
-        sums = np.empty(len(self.places), dtype=np.uint64)
-        for rows, values in self._chunks(self.places):
+        sums, step = np.empty(self._inputs.n_rows, dtype=np.uint64), self._at_once
+        for start in range(0, len(sums), step):
+            rows = slice(start, min(start + step, len(sums)))
+            values = flattened([*self._inputs.take(rows).values(), as_tensor(self.encoded[rows])])
             sums[rows] = linear_form(values.view(np.uint32), _multipliers(values.shape[1]))
         return sums
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, CHUNK_BYTES // self._inputs.row_bytes)
+
+    def _places_of(self, chosen: np.ndarray) -> np.ndarray:
+        """Return where rows stand in the inputs."""
+        return chosen if self._places is None else self._places[chosen]
 
     @property
     def readable(self) -> bool:
@@ -65,7 +73,7 @@ class RowIdentities:
     def among(self, kept: np.ndarray) -> RowIdentities:
         """Return the identities of some rows, in their order."""
         some = copy.copy(self)
-        some.hashes, some.encoded, some.places = self.hashes[kept], self.encoded[kept], self.places[kept]
+        some.hashes, some.encoded, some._places = self.hashes[kept], self.encoded[kept], self._places_of(kept)
         return some
 
     @property
@@ -124,8 +132,8 @@ class RowIdentities:
         return result
 
     def _chunks(self, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        step = max(1, CHUNK_BYTES // self._inputs.row_bytes)
-        chunks = self._inputs.chunks(torch.from_numpy(self.places[chosen]), step)
+        step = self._at_once
+        chunks = self._inputs.chunks(torch.from_numpy(self._places_of(chosen)), step)
         for start, tensors in zip(range(0, len(chosen), step), chunks, strict=True):
             rows = chosen[start : start + step]
             yield rows, flattened([*tensors.values(), torch.from_numpy(self.encoded[rows])])
