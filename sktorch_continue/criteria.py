@@ -16,6 +16,8 @@ from sktorch_continue.layers import bare
 from sktorch_continue.modules import describe_shape_error
 from sktorch_continue.specification import Part, signature_of
 
+FEW_ROWS = 64  # of which a softmax takes no longer than looking for a way around it
+
 
 class FunctionLoss(nn.Module):
     """A loss function ``function(output, target, **arguments)`` as a criterion."""
@@ -124,9 +126,6 @@ class BatchLoss:
         """Return what the batch's loss is multiplied by in the epoch's sum, and the sum of its weights."""
         total = float(n_rows) if weight is None else weight.sum()
         return (1.0 if self.sums else total), total
-
-
-FEW_ROWS = 64
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ import torch
 from sktorch_continue import interrupts, optimizers, schedules, shortcuts, streams, threads
 from sktorch_continue.callbacks.runner import Hooks, call_each
 from sktorch_continue.criteria import BatchLoss
-from sktorch_continue.data import Dataset
+from sktorch_continue.data import Dataset, Epoch
 from sktorch_continue.exceptions import NonFiniteLossError
 from sktorch_continue.guards import BufferGuard, WeightGuard
 from sktorch_continue.interrupts import Interrupts
@@ -91,10 +91,8 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watc
     if run.progress.stopped is not None:
         return
     n = session.n_rows
-    order = session.train.order(run.seed, run.n_epochs, shuffle=session.shuffle)
-    batches = session.train.batches(
-        run.precision, session.batch_size, order, start=begun.rows_done, stop=n, seed=(run.seed, run.n_epochs)
-    )
+    epoch = Epoch(run.seed, run.n_epochs, session.shuffle, begun.rows_done, n)
+    batches = session.train.batches(run.precision, session.batch_size, epoch)
     stepper.begin_epoch()
     with contextlib.closing(batches):  # workers that read them end with the epoch, whatever ends it
         for inputs, target, weight in batches:
@@ -171,7 +169,7 @@ def evaluate(run: Run, dataset: Dataset, batch_size: int) -> float:
     total = count = 0.0
     layers = Layers(run.module)
     forward = layers.forward
-    batches = dataset.batches(run.precision, dataset.evaluation_rows(batch_size))
+    batches = dataset.batches(run.precision, dataset.inputs.evaluation_rows(batch_size))
     with run.evaluating(layers, torch_alone=run.is_of_torch), contextlib.closing(batches):
         for inputs, target, weight in batches:
             loss = loss_of(forward(inputs), target, weight)

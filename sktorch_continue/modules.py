@@ -113,11 +113,6 @@ def float_dtype(module: nn.Module) -> torch.dtype:
     return Layers(module).float_dtype
 
 
-def is_of_torch(module: nn.Module) -> bool:
-    """Tell whether every layer is one of torch's own (or the built-in module) and runs nothing else."""
-    return Layers(module).of_torch
-
-
 def keeps_integers(module: nn.Module) -> bool:
     """Tell whether the module reads integers: it has an embedding."""
     return any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules())

@@ -125,7 +125,7 @@ class Run:
     @property
     def is_of_torch(self) -> bool:
         """Whether a step runs no code but torch's own."""
-        own = modules.is_of_torch(self.module) and modules.is_of_torch(self.criterion)
+        own = Layers(self.module).of_torch and Layers(self.criterion).of_torch
         return own and type(self.optimizer).__module__.startswith("torch.optim.")
 
     @property

@@ -123,15 +123,11 @@ def borrowed(device: torch.device, *, wait: bool = True) -> Iterator[None]:
         return
     try:
         generators = _generators(device)
-        torch_states = [generator.get_state() for generator in generators]
-        others = random.getstate(), np.random.get_state()
+        states = _states(generators)
         try:
             yield
         finally:
-            for generator, state in zip(generators, torch_states, strict=True):
-                generator.set_state(state)
-            random.setstate(others[0])
-            np.random.set_state(others[1])
+            _restore(generators, states)
     finally:
         _lock.release()
 
@@ -165,23 +161,25 @@ class ReadersStreams:
             yield
             return
         try:
-            outside = _states()
+            generators = [torch.default_generator]
+            outside = _states(generators)
             if self._left is not None:
-                _restore(self._left)
+                _restore(generators, self._left)
             try:
                 yield
             finally:
-                self._left = _states()
-                _restore(outside)
+                self._left = _states(generators)
+                _restore(generators, outside)
         finally:
             _lock.release()
 
 
-def _states() -> tuple[Any, ...]:
-    return torch.default_generator.get_state(), random.getstate(), np.random.get_state()
+def _states(generators: list[torch.Generator]) -> tuple[Any, ...]:
+    return [generator.get_state() for generator in generators], random.getstate(), np.random.get_state()
 
 
-def _restore(states: tuple[Any, ...]) -> None:
-    torch.default_generator.set_state(states[0])
+def _restore(generators: list[torch.Generator], states: tuple[Any, ...]) -> None:
+    for generator, state in zip(generators, states[0], strict=True):
+        generator.set_state(state)
     random.setstate(states[1])
     np.random.set_state(states[2])

@@ -21,10 +21,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from sktorch_continue import GradientClipping, TorchRegressor, shortcuts
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import Objective
-from sktorch_continue.data import Dataset, check_inputs
+from sktorch_continue.data import Dataset, Epoch, check_inputs
 from sktorch_continue.data.dataset import Precision
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.shortcuts import Update, backward_for, update_of
+from sktorch_continue.streams import permutation
 from sktorch_continue.testing import assert_same_run, first_difference
 
 
@@ -303,9 +304,10 @@ def test_batches_that_are_gathered_together_lie_as_if_alone(kind: Any, batch_siz
     inputs = check_inputs(TorchRegressor(), {"x": X, "z": X[:, :1]} if named else X, reset=True)
     precision = Precision(torch.float32, lambda: True, torch.device("cpu"))
     target, weight = torch.arange(200), torch.arange(200.0)
-    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    order = permutation(0, 0, 200)
     for start in (0, 2 * batch_size):
-        batches = list(Dataset(inputs, target, weight, None).batches(precision, batch_size, order, start=start))
+        epoch = Epoch(seed=0, number=0, shuffle=True, start=start, stop=200)
+        batches = list(Dataset(inputs, target, weight, None).batches(precision, batch_size, epoch))
         for (found, *others), rows in zip(batches, order[start:].split(batch_size), strict=True):
             tensors = [*(found.values() if named else [found]), *others]
             chosen = torch.from_numpy(X)[rows]

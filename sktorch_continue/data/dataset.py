@@ -55,6 +55,32 @@ class Precision:
         return torch.bool if tensor.dtype == torch.bool else torch.int64
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch of training, or the rest of one that was cut.
+
+    Attributes
+    ----------
+    seed, number : int
+        Seed of the run, and epochs before: they decide the order, and what rows draw that draw something.
+    shuffle : bool
+        Whether the order is another one in every epoch.
+    start, stop : int
+        Positions in the order to begin and to end at.
+    """
+
+    seed: int
+    number: int
+    shuffle: bool
+    start: int
+    stop: int
+
+    @property
+    def items_seed(self) -> int:
+        """What the draws of single rows begin with."""
+        return streams.derive(self.seed, streams.ITEMS, self.number)
+
+
 @dataclass
 class Dataset:
     """Chosen rows of checked data.
@@ -79,21 +105,15 @@ class Dataset:
     def __len__(self) -> int:
         return self.inputs.n_rows if self.rows is None else len(self.rows)
 
-    def order(self, seed: int, epoch: int, *, shuffle: bool) -> torch.Tensor | None:
-        """Return the order of an epoch, int64 of shape (len(self),), or None for that of the rows."""
-        return streams.permutation(seed, epoch, len(self)) if shuffle else None
+    def rows_of(self, epoch: Epoch | None) -> torch.Tensor | None:
+        """Return the positions of the chosen rows in the order of an epoch; None for all in their own."""
+        if epoch is None or not epoch.shuffle:
+            return self.rows
+        order = streams.permutation(epoch.seed, epoch.number, len(self))
+        return order if self.rows is None else self.rows[order]
 
-    def batches(
-        self,
-        precision: Precision,
-        batch_size: int,
-        order: torch.Tensor | None = None,
-        *,
-        start: int = 0,
-        stop: int | None = None,
-        seed: tuple[int, int] | None = None,
-    ) -> Batches:
-        """Yield fresh (inputs, target, weight) batches in `order`, from row `start` of it on.
+    def batches(self, precision: Precision, batch_size: int, epoch: Epoch | None = None) -> Batches:
+        """Yield fresh (inputs, target, weight) batches of an epoch of training, or of all rows in their order.
 
         Parameters
         ----------
@@ -101,15 +121,11 @@ class Dataset:
             Device and dtypes.
         batch_size : int
             Rows per batch; the last one may be smaller.
-        order : Tensor of shape (len(self),), optional
-            A permutation; None keeps the order of the rows.
-        start, stop : int, optional
-            Positions in the order to begin and to end at.
-        seed : tuple of int, optional
-            Seed of the run, and epoch, which decide what rows draw themselves; those of arrays draw nothing.
+        epoch : Epoch, optional
+            Which one, and what of it is left.
         """
-        rows = self.rows if order is None else order if self.rows is None else self.rows[order]
-        stop = len(self) if stop is None else stop
+        rows = self.rows_of(epoch)
+        start, stop = (0, len(self)) if epoch is None else (epoch.start, epoch.stop)
         step = batch_size * self._at_once(precision, batch_size)
         for first in range(start, stop, step):
             last = min(first + step, stop)
@@ -121,10 +137,6 @@ class Dataset:
                 yield inputs, target, weight
             else:
                 yield from _cut(inputs, target, weight, batch_size)
-
-    def evaluation_rows(self, batch_size: int) -> int:
-        """Return how many rows to score at once."""
-        return self.inputs.evaluation_rows(batch_size)
 
     def _at_once(self, precision: Precision, batch_size: int) -> int:
         """Return how many batches are gathered in one call: several where each then lies as if it were alone."""

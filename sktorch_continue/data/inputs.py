@@ -20,6 +20,7 @@ from sktorch_continue.layers import Batch
 
 ALL = slice(None)
 EVALUATION_BYTES = 1 << 20  # what a few layers make of it stays in the processor's cache
+HEAD = 2  # rows to try a module on
 SINGLE = (torch.float32, torch.float16, torch.bfloat16)
 ENCODE_FIRST = "numbers were expected: encode text and categories first (OneHotEncoder, OrdinalEncoder)"
 
@@ -129,7 +130,11 @@ class Inputs:
 
     def evaluation_rows(self, batch_size: int) -> int:
         """Return how many rows to score at once: about 1 MiB of input, at least a training batch."""
-        return max(batch_size, EVALUATION_BYTES // self.row_bytes)
+        return rows_at_once(batch_size, self.row_bytes)
+
+    def head(self) -> dict[str, torch.Tensor]:
+        """Return fresh tensors with the first rows, two where there are so many."""
+        return self.take(slice(0, HEAD))
 
     def batches(
         self, cast: Callable[[dict[str, torch.Tensor]], Batch], batch_size: int
@@ -148,6 +153,11 @@ class Inputs:
 
     def close(self) -> None:
         """Let go of what was opened to read the rows."""
+
+
+def rows_at_once(batch_size: int, row_bytes: int) -> int:
+    """Return how many rows of so many bytes to score at once."""
+    return max(batch_size, EVALUATION_BYTES // row_bytes)
 
 
 def fits(shapes: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> bool:

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sktorch_continue import streams
 from sktorch_continue.data.collated import unpack, unpack_pair
-from sktorch_continue.data.dataset import Batches, Dataset, Precision
+from sktorch_continue.data.dataset import Batches, Dataset, Epoch, Precision
 from sktorch_continue.data.inputs import Inputs, gather
 from sktorch_continue.data.passes import Told
 from sktorch_continue.data.readers import ItemReader, StreamReader, draw_order
@@ -55,11 +54,18 @@ class LoadedInputs(Inputs):
         """As for arrays."""
         return "float32" if self.told.all.single else "float64"
 
+    def head(self) -> dict[str, torch.Tensor]:
+        """Return fresh tensors with the first rows, which were kept."""
+        return {name: part.clone() for name, part in self.told.head.items()}
+
+    def evaluation_rows(self, batch_size: int) -> int:
+        """Return as many as of an array; as in training where rows are padded, or workers take turns by the batch."""
+        return super().evaluation_rows(batch_size) if self.readable else batch_size
+
     def take(self, rows: torch.Tensor | slice) -> dict[str, torch.Tensor]:
-        """Return rows by their number; a slice stands for the first one or two, which are known."""
-        if isinstance(rows, slice):
-            return {name: gather(part, rows) for name, part in self.told.head.items()}
-        return next(self.chunks(rows, len(rows)))
+        """Return rows by their number."""
+        chosen = torch.arange(self.n_rows)[rows]
+        return next(self.chunks(chosen, len(chosen)))
 
     def chunks(self, rows: torch.Tensor, size: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yield rows by their number, at most `size` at a time."""
@@ -72,76 +78,68 @@ class LoadedInputs(Inputs):
 
 
 @dataclass
-class LoadedDataset(Dataset):
-    """Chosen rows of a map-style data set.
+class ReadDataset(Dataset):
+    """Rows of a data set of torch, which is read as it is trained on.
 
     Attributes
     ----------
     inputs : LoadedInputs
         The data set, after its pass.
-    reader : ItemReader
-        Of the data set.
     encode : callable
         ``encode(y) -> Tensor``: the target of a batch as the criterion reads it. An item may draw its target as well.
+    """
+
+    inputs: LoadedInputs
+    encode: Callable[[np.ndarray], torch.Tensor]
+
+
+@dataclass
+class LoadedDataset(ReadDataset):
+    """Chosen rows of a map-style data set.
+
+    Attributes
+    ----------
+    reader : ItemReader
+        Of the data set.
     sampler : iterable of int or None
         What decides the rows of an epoch, and their order.
     """
 
-    inputs: LoadedInputs
     reader: ItemReader
-    encode: Callable[[np.ndarray], torch.Tensor]
     sampler: Any
 
     def __len__(self) -> int:
         return super().__len__() if self.sampler is None else len(self.sampler)
 
-    def order(self, seed: int, epoch: int, *, shuffle: bool) -> torch.Tensor | None:
-        """Return the order of an epoch, that of the sampler where there is one.
+    def rows_of(self, epoch: Epoch | None) -> torch.Tensor:
+        """Return rows in the order of an epoch, that of the sampler where there is one.
 
         Raises
         ------
         ValueError
             If the sampler draws another number of rows than its length, or rows that are not there.
         """
-        if self.sampler is None:
-            return super().order(seed, epoch, shuffle=shuffle)
-        order = draw_order(self.sampler, seed, epoch)
-        if len(order) != len(self) or not bool(((order >= 0) & (order < self.inputs.n_rows)).all()):
+        if self.sampler is None or epoch is None:
+            rows = super().rows_of(epoch)
+            return torch.arange(self.inputs.n_rows) if rows is None else rows
+        drawn = draw_order(self.sampler, epoch.seed, epoch.number)
+        if len(drawn) != len(self) or not bool(((drawn >= 0) & (drawn < self.inputs.n_rows)).all()):
             raise ValueError(
-                f"{type(self.sampler).__name__} has given {len(order)} rows for epoch {epoch + 1}; its length is "
-                f"{len(self)}, and rows from 0 to {self.inputs.n_rows - 1} were expected"
+                f"{type(self.sampler).__name__} has given {len(drawn)} rows for epoch {epoch.number + 1}; its length "
+                f"is {len(self)}, and rows from 0 to {self.inputs.n_rows - 1} were expected"
             )
-        return order
+        return drawn
 
-    def batches(
-        self,
-        precision: Precision,
-        batch_size: int,
-        order: torch.Tensor | None = None,
-        *,
-        start: int = 0,
-        stop: int | None = None,
-        seed: tuple[int, int] | None = None,
-    ) -> Batches:
+    def batches(self, precision: Precision, batch_size: int, epoch: Epoch | None = None) -> Batches:
         """Yield batches as for arrays, their items read under the seed of an epoch, or one seed for all."""
-        every = torch.arange(self.inputs.n_rows) if self.rows is None else self.rows
-        rows = every if order is None else every[order]
-        stop = len(rows) if stop is None else stop
-        items = seed and streams.derive(seed[0], streams.ITEMS, seed[1])
-        with closing(self.reader.read(rows, batch_size, start=start, stop=stop, seed=items)) as batches:
+        rows = self.rows_of(epoch)
+        start, stop, seed = (0, len(rows), None) if epoch is None else (epoch.start, epoch.stop, epoch.items_seed)
+        with closing(self.reader.read(rows, batch_size, start=start, stop=stop, seed=seed)) as batches:
             for first in range(start, stop, batch_size):
                 chosen = rows[first : min(first + batch_size, stop)]
                 tensors, y = unpack_pair(next(batches), len(chosen))
                 weight = None if self.weight is None else gather(self.weight, chosen).to(precision.device)
                 yield ready(tensors, precision), self.encode(y).to(precision.device), weight
-
-    def evaluation_rows(self, batch_size: int) -> int:
-        """Return how many rows to score at once; where rows are padded, as many as in training."""
-        return (
-            batch_size
-            if any(-1 in shape for shape in self.inputs.row_shapes.values())
-            else super().evaluation_rows(batch_size)
-        )
 
 
 def ready(tensors: dict[str, torch.Tensor], precision: Precision) -> Batch:

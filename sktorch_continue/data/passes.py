@@ -10,11 +10,9 @@ import torch
 from torch.utils.data import default_collate
 
 from sktorch_continue.data.collated import is_finite, shown, unpack_pair
-from sktorch_continue.data.inputs import SINGLE
+from sktorch_continue.data.inputs import HEAD, SINGLE
 from sktorch_continue.data.readers import Collate, ItemReader, StreamReader
 from sktorch_continue.data.rows import input_sums
-
-HEAD = 2  # rows that are kept, to try a module on
 
 
 @dataclass

@@ -158,11 +158,11 @@ def input_sums(inputs: dict[str, torch.Tensor], n_targets: int) -> tuple[np.ndar
 
 def target_sums(encoded: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Return the part of the targets in the linear form of every row, after inputs of the given widths."""
-    words = flattened([torch.from_numpy(encoded)]).view(np.uint32).astype(np.uint64)
+    words = flattened([torch.from_numpy(encoded)]).view(np.uint32)
     sums = np.empty(len(words), dtype=np.uint64)
     for width in np.unique(widths):
         rows = widths == width
-        sums[rows] = words[rows] @ _multipliers(int(width) + words.shape[1])[width:]
+        sums[rows] = linear_form(words[rows], _multipliers(int(width) + words.shape[1])[width:])
     return sums
 
 

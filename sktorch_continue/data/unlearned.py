@@ -8,7 +8,7 @@ from contextlib import closing
 
 from sktorch_continue.data.collated import refuse_infinite, unpack
 from sktorch_continue.data.dataset import Precision
-from sktorch_continue.data.inputs import EVALUATION_BYTES, fits
+from sktorch_continue.data.inputs import fits, rows_at_once
 from sktorch_continue.data.loaded import ready
 from sktorch_continue.data.readers import ItemReader, StreamReader
 from sktorch_continue.layers import Batch
@@ -65,4 +65,4 @@ class UnlearnedDataset:
     def _evaluation_rows(self, batch_size: int) -> int:
         """Return as many as of an array; as in training where rows are padded, or workers take turns by the batch."""
         varies = any(-1 in shape for shape in self._row_shapes.values())
-        return batch_size if varies or self.n_rows is None else max(batch_size, EVALUATION_BYTES // self._row_bytes)
+        return batch_size if varies or self.n_rows is None else rows_at_once(batch_size, self._row_bytes)

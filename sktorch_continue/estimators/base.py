@@ -268,11 +268,10 @@ class TorchEstimator(CallbackSupport, FromSkorch, StoredRun):
     def _rows_to_predict(self, X: Any) -> Inputs | UnlearnedDataset:
         """Return rows that fit those the run was fitted on."""
         known = self._run.facts.row_shapes
-        if type(X) is not np.ndarray and is_data_set(X):
+        if is_data_set(X):
             item_bytes = 4 if self._run.facts.dtype == "float32" else 8
             return UnlearnedDataset(reader_to_predict(self, X), known, item_bytes)
-        if type(X) is not np.ndarray:
-            refuse_loader(X)
+        refuse_loader(X)
         inputs = check_inputs(self, X, reset=False)
         if not fits(inputs.row_shapes, known):
             shapes = {name: list(shape) for name, shape in inputs.row_shapes.items()}

@@ -217,7 +217,7 @@ def _inputs(estimator: Any, module: nn.Module, X: Any) -> Inputs:
 def _output(module: nn.Module, inputs: Inputs) -> torch.Tensor:
     """Return the output of a copy of the module for two rows."""
     module = copy.deepcopy(module).eval().cpu()
-    rows = inputs.take(slice(0, 2))
+    rows = inputs.head()
     dtype = modules.float_dtype(module)
     named = {n: t.to(dtype) if t.is_floating_point() else t for n, t in rows.items()}
     if not modules.keeps_integers(module) and "" in named:

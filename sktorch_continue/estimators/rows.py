@@ -14,7 +14,9 @@ from sktorch_continue.data.inputs import as_tensor
 from sktorch_continue.data.loaded import LoadedDataset, LoadedInputs
 from sktorch_continue.data.readers import ItemReader
 from sktorch_continue.data.streamed import StreamedDataset
+from sktorch_continue.estimators.digests import combine
 from sktorch_continue.run import Run
+from sktorch_continue.specification import describe
 
 
 @dataclass
@@ -46,6 +48,15 @@ class Rows:
     def weighted(self) -> bool:
         """Whether a loss per sample is needed, to train or to validate."""
         return self.weight is not None or self.sample_weight is not None
+
+    @property
+    def batch_rows(self) -> list[int] | None:
+        """Rows of every batch of an epoch, where they decide that themselves."""
+        return None
+
+    def order_key(self, batch_size: int) -> str:
+        """Return what decides the order of an epoch beside its seed and their number."""
+        return ""
 
     def dataset(self, run: Run, chosen: np.ndarray | None = None, *, training: bool) -> Dataset:
         """Return the rows with a weight above zero, among those `chosen` (a mask), for a run."""
@@ -85,6 +96,20 @@ class LoadedRows(Rows):
     reading: ClassTarget | RealTarget
     sampler: Any
     drop_last: bool
+
+    @property
+    def batch_rows(self) -> list[int] | None:
+        """Rows of every batch that an iterable data set gives."""
+        if isinstance(self.inputs.reader, ItemReader):
+            return None
+        found = self.inputs.told.batch_rows
+        return [n for n in found if n == max(found)] if self.drop_last else found
+
+    def order_key(self, batch_size: int) -> str:
+        """Return what decides the order beside the seed: workers that take turns, or a sampler."""
+        if not isinstance(self.inputs.reader, ItemReader):
+            return f"/{self.inputs.reader.n_workers}/{batch_size}"
+        return "" if self.sampler is None else f"/{combine(describe(self.sampler))}"
 
     def dataset(self, run: Run, chosen: np.ndarray | None = None, *, training: bool) -> Dataset:
         """Return the rows for a run.

@@ -15,9 +15,7 @@ from torch.utils.data import Subset
 from sktorch_continue import threads
 from sktorch_continue.callbacks import Callback, PrintLog, ProgressLine
 from sktorch_continue.data import Dataset
-from sktorch_continue.data.loaded import LoadedDataset
 from sktorch_continue.data.rows import RowIdentities, fingerprint
-from sktorch_continue.data.streamed import StreamedDataset
 from sktorch_continue.estimators.call import Call, Intent
 from sktorch_continue.estimators.familiar import remember
 from sktorch_continue.estimators.portable import contents, described
@@ -26,7 +24,6 @@ from sktorch_continue.estimators.storage import sharing_copy
 from sktorch_continue.estimators.torch_data import NOTHING_HELD_OUT, is_data_set
 from sktorch_continue.run import Run
 from sktorch_continue.session import Session
-from sktorch_continue.specification import describe
 
 
 def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation: Rows | None) -> Session:
@@ -76,8 +73,8 @@ def open_session(draft: Any, call: Call, intent: Intent, rows: Rows, validation:
         scoring_rows=scoring_rows,
         contents=lambda: contents(draft, description()),
         watchers=[*_displays(params["verbose"]), *call.watchers],
-        batch_rows=_batch_rows(train),
-        order_key=_order_key(train, params),
+        batch_rows=rows.batch_rows,
+        order_key=rows.order_key(int(params["batch_size"])),
     )
 
 
@@ -86,23 +83,6 @@ def _num_threads(run: Run, intent: Intent) -> int:
     if given is not None or intent.device.type != "cpu":
         return threads.of_process() if given is None else int(given)
     return threads.suited(run.module, run.facts.row_shapes, int(intent.params["batch_size"]), run.num_threads)
-
-
-def _batch_rows(train: Dataset) -> list[int] | None:
-    """Return the rows of every batch that an iterable data set gives."""
-    if not isinstance(train, StreamedDataset):
-        return None
-    smaller_too = not train.drop_last
-    return [n for n in train.inputs.told.batch_rows if smaller_too or n == max(train.inputs.told.batch_rows)]
-
-
-def _order_key(train: Dataset, params: dict[str, Any]) -> str:
-    """Return what decides the order of rows beside the seed: workers that take turns, or a sampler."""
-    if isinstance(train, StreamedDataset):
-        return f"/{train.reader.n_workers}/{params['batch_size']}"
-    if isinstance(train, LoadedDataset) and train.sampler is not None:
-        return f"/{fingerprint(np.frombuffer(repr(describe(train.sampler)).encode(), dtype=np.uint8))}"
-    return ""
 
 
 def _displays(verbose: int) -> list[Callback]:

@@ -57,8 +57,8 @@ def try_forward(run: Run, rows: Rows, *, weighted: bool) -> bool:
     ValueError
         If the module or the criterion fails on them, or the output does not fit the target.
     """
-    n = min(2, rows.inputs.n_rows)
-    inputs = run.precision(rows.inputs.take(slice(0, n)))
+    head = rows.inputs.head()
+    n, inputs = len(next(iter(head.values()))), run.precision(head)
     if modules.is_uninitialized(run.module):
         _forward(run.module, inputs)
     module = copy.deepcopy(run.module)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktorch_continue import checkpoint
 from sktorch_continue.data.memory import Seen
-from sktorch_continue.estimators.parameters import DoubleUnderscoreParameters
+from sktorch_continue.estimators.double_underscore import DoubleUnderscoreParameters
 from sktorch_continue.estimators.portable import contents, described, read, rebuilt, restored
 from sktorch_continue.estimators.tensors import StoredTensor, detached, each
 from sktorch_continue.estimators.trust import Trust
