@@ -5,8 +5,6 @@ Both are part of a run, since they decide bits: the dtype as a parameter, the sc
 
 from __future__ import annotations
 
-import math
-import numbers
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -117,9 +115,10 @@ def build_scaler(part: Part | None, device: torch.device) -> Any:
         raise TypeError(
             f"grad_scaler={part.label} returned {type(scaler).__name__}; a torch.amp.GradScaler was expected"
         )
-    scale = scaler.get_scale()
-    if not isinstance(scale, numbers.Real) or not 0 < scale < math.inf:
-        raise ValueError(f"grad_scaler={part.label} begins with a scale of {scale!r}; a number above zero was expected")
+    if not is_sound(scaler.state_dict()):
+        raise ValueError(
+            f"grad_scaler={part.label} begins with {scaler.state_dict()}; finite numbers above zero were expected"
+        )
     return scaler
 
 
@@ -129,8 +128,15 @@ def is_sound(state: Any) -> bool:
         return True
     if not isinstance(state, dict) or set(state) != {*FACTORS, *COUNTS}:
         return False
-    factors = all(type(state[name]) in (int, float) and 0 < state[name] < math.inf for name in FACTORS)
-    return factors and all(type(state[name]) is int and state[name] >= 0 for name in COUNTS)
+    return all(_in_range(state[name]) > 0 for name in FACTORS) and all(
+        type(state[name]) is int and _in_range(state[name]) >= 0 for name in COUNTS
+    )
+
+
+def _in_range(value: Any) -> float:
+    """Return a number that torch takes, or -1 for what it does not."""
+    largest = {int: torch.iinfo(torch.int32).max, float: torch.finfo(torch.float32).max}.get(type(value))
+    return value if largest is not None and value <= largest else -1
 
 
 class ScaledUpdate:

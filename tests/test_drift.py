@@ -15,6 +15,9 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sktorch_continue import DataDriftWarning, NonFiniteLossError, TorchClassifier, TorchRegressor
+from sktorch_continue.data import check_inputs
+from sktorch_continue.data.memory import Seen
+from sktorch_continue.data.rows import RowIdentities
 from sktorch_continue.testing import assert_same_run, first_difference, run_state, through_pickle
 
 N = 120
@@ -26,6 +29,29 @@ def source(seed: int, n: int = 3 * N) -> tuple[np.ndarray, np.ndarray, np.ndarra
     X = rng.normal(size=(n, 4)) * [4.0, 3.0, 2.0, 1.0]
     y = X @ [0.5, 1.0, -1.0, 1.0] + rng.normal(size=n)
     return X, y, np.digitize(y, [-3, 3])
+
+
+@pytest.mark.parametrize(
+    "hashes",
+    [
+        np.random.default_rng(0).integers(0, 2**64, 20_000, dtype=np.uint64),
+        np.random.default_rng(0).integers(0, 300, 20_000).astype(np.uint64),
+        np.arange(20_000, 0, -1).astype(np.uint64),
+        np.arange(30).astype(np.uint64).repeat(700),
+        np.arange(100).astype(np.uint64),
+    ],
+    ids=["distinct", "each many times", "descending", "few", "short"],
+)
+def test_rows_that_are_remembered_are_those_of_the_smallest_identities(hashes: np.ndarray) -> None:
+    """Each once, where it stands first; whatever their order, and however few there are."""
+    X = np.arange(len(hashes), dtype=np.float32).reshape(-1, 1)
+    rows = RowIdentities(check_inputs(TorchRegressor(), X, reset=True), X)
+    rows.hashes = hashes
+    keys, first = np.unique(hashes, return_index=True)
+    seen = Seen.of(rows)
+    assert seen.keys.tolist() == keys[: len(seen)].tolist()
+    assert seen.positions.tolist() == first[: len(seen)].tolist()
+    assert len(seen) == min(256, len(keys))
 
 
 def told(first: Any, then: Any, *, kind: type = TorchRegressor) -> list[str]:

@@ -51,6 +51,7 @@ def new():
         module__batch_norm=True,
         lr_scheduler="StepLR",
         lr_scheduler__step_size=2,
+        grad_scaler="GradScaler",
         validation_fraction=0.25,
         callbacks=[EarlyStopping(restore_best=True)],
         max_epochs=2,
@@ -606,12 +607,13 @@ def test_parameters_that_are_no_dictionary_are_refused(hostile):
 # ---- a state that does not fit ------------------------------------------------------------------------------------
 
 KEYS = {
-    "run": "id module criterion transient frozen best optimizer lr_scheduler callbacks history progress seed held_out "
-    "facts specification",
+    "run": "id module criterion transient frozen best optimizer lr_scheduler grad_scaler callbacks history progress "
+    "seed num_threads held_out facts specification",
     "estimator": "parameters fitted target",
     "run.best": "0.weight 1.running_mean",
     "run.optimizer": "state param_groups",
     "run.lr_scheduler": "plan state",
+    "run.grad_scaler": "scale growth_factor backoff_factor growth_interval _growth_tracker",
     "run.callbacks": "EarlyStopping",
     "run.callbacks.EarlyStopping": "class state",
     "run.history": "rows calls",
@@ -664,6 +666,13 @@ def test_a_state_that_does_not_fit_is_refused_or_harmless(hostile, model, path):
 def test_counters_are_counters(hostile, key, value):
     """A count that is missing or no count is refused, not taken for zero: the run would be trained from the start."""
     with_state(hostile, ("run", "progress", key), value)
+    assert_refused(hostile)
+
+
+@pytest.mark.parametrize("value", ["x", 0, -5, 1.5, True, REMOVED], ids=label)
+def test_a_number_of_threads_is_one_or_more(hostile, value):
+    """It is checked where it is read, also where the run would use another one."""
+    with_state(hostile, ("run", "num_threads"), value)
     assert_refused(hostile)
 
 
