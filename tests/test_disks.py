@@ -14,7 +14,7 @@ import pytest
 from modules import Noisy, assert_untouched, class_data, snapshot
 
 from sktorch_continue import Callback, Checkpoint, CheckpointError, ContinuationWarning, TorchClassifier
-from sktorch_continue.checkpoint import RunFolder, read_checkpoint
+from sktorch_continue.checkpoint import RunFolder, read_checkpoint, writing
 from sktorch_continue.testing import assert_same_run, first_difference
 
 X, Y = class_data(40)
@@ -181,6 +181,34 @@ def test_a_failed_save_leaves_the_older_checkpoint(tmp_path, broken):
     assert first_difference(before, read_checkpoint(folder / "saved")) is None
     model.save_checkpoint(folder / "saved")
     assert_same_run(model, classifier().load_checkpoint(folder / "saved"), X)
+
+
+def test_the_half_written_is_removed_after_the_last_write(tmp_path, monkeypatch):
+    """One file is refused at once while another one is slow: nothing is removed before both have ended."""
+    model, disk, seen = classifier().fit(X, Y), Limited(tmp_path / "run"), []
+    write_tensors, rmtree = writing._write_tensors, shutil.rmtree
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.1)
+        try:
+            write_tensors(*arguments)
+        finally:
+            seen.append("written")
+
+    def watched(*arguments: Any, **keywords: Any) -> None:
+        seen.append("removed")
+        rmtree(*arguments, **keywords)
+
+    monkeypatch.setattr(writing, "_write_tensors", slow)
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    disk.break_()
+    try:
+        with pytest.raises(CheckpointError, match="could not be written"):
+            model.save_checkpoint(tmp_path / "saved")
+    finally:
+        disk.mend()
+    assert seen == ["written", "written", "removed"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_below_a_file_is_refused_before_the_first_step(tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import secrets
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Writer:
             beside.mkdir()
             files = self._write_files(beside, {**texts, **encoder.tensors})
             (beside / MANIFEST).write_bytes(as_json(_sealed(contents["summary"], files)))
-            list(self._disk.map(flush, [*beside.iterdir(), beside]))  # side by side: the disk does them as one
+            self._side_by_side(flush, [*beside.iterdir(), beside])  # the disk does them as one
             _put_in_place(beside, path)
         except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"checkpoint {path} could not be written: {error}") from error
@@ -111,7 +112,15 @@ class Writer:
             return {"bytes": (folder / name).stat().st_size, "sha256": checksum(folder / name)}
 
         names = [name for name, entry in entries.items() if entry or name in REQUIRED]
-        return dict(zip(names, self._disk.map(write, names), strict=True))
+        return dict(zip(names, self._side_by_side(write, names), strict=True))
+
+    def _side_by_side(self, act: Callable[[Any], Any], what: Iterable[Any]) -> list[Any]:
+        """Return the results, or raise the first error once nothing is under way: the folder can be removed then."""
+        tasks = [self._disk.submit(act, each) for each in what]
+        try:
+            return [task.result() for task in tasks]
+        finally:
+            wait(tasks)
 
 
 def write_checkpoint(path: Path, contents: dict[str, Any]) -> None:
