@@ -12,6 +12,7 @@ from typing import Any
 from sktorch_continue.callbacks.base import Callback, overrides
 from sktorch_continue.callbacks.monitor import check_mode, gain
 from sktorch_continue.callbacks.open_folder import OpenFolder, place
+from sktorch_continue.checkpoint.folder import NAME
 from sktorch_continue.exceptions import CheckpointError, warn
 
 ON_ERROR = ("raise", "warn")
@@ -121,8 +122,17 @@ class Checkpoint(Callback):
         return {"folder": self.folder, "best": list(self.best)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what :meth:`state_dict` returned."""
-        self.folder, self.best = state["folder"], list(state["best"])
+        """Take what :meth:`state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If a best checkpoint is named that is none in a run folder.
+        """
+        best = [(float(value), name) for value, name in state["best"]]
+        if not all(isinstance(name, str) and NAME.fullmatch(name) for _, name in best):
+            raise ValueError(f"best cannot be {state['best']}; pairs of a value and a checkpoint's name were expected")
+        self.folder, self.best = state["folder"], best
 
     @property
     def best_path(self) -> Path | None:
