@@ -8,6 +8,7 @@ epoch, Adam with torch's defaults, the last batch smaller where it has to be. Ea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import nn
@@ -144,12 +145,13 @@ class FastestLoop(HandLoop):
         self.counter = torch.zeros(len(self.weights))
         self.one = torch.ones(())
         plain = type(self.module) is nn.Sequential
-        self.line = [layer.forward for layer in self.module] if plain else [self.module]
+        self.line = [forward_of(layer) for layer in self.module] if plain else [self.module]
 
     def epoch(self, X: torch.Tensor, y: torch.Tensor) -> float:
         line, criterion, one, rate = self.line, self.criterion.forward, self.one, self.rate
         weights, moments, counter, counts = self.weights, self.moments, self.counter, list(self.counter.unbind())
         backward, adam = torch.autograd.Variable._execution_engine.run_backward, torch._fused_adam_
+        gradients_wanted = torch._C._set_grad_enabled
         losses = []
         for step, (xb, yb) in enumerate(self.batches(X, y), self.n_steps):
             for weight in weights:
@@ -159,23 +161,24 @@ class FastestLoop(HandLoop):
                 output = forward(output)
             loss = criterion(output, yb)
             backward((loss,), (one,), False, False, (), allow_unreachable=True, accumulate_grad=True)
-            counter.add_(1)
-            with torch.no_grad():
-                adam(
-                    weights,
-                    [weight.grad for weight in weights],
-                    *moments,
-                    [],
-                    counts,
-                    lr=LR if rate is None else rate(step),
-                    beta1=BETAS[0],
-                    beta2=BETAS[1],
-                    weight_decay=0.0,
-                    eps=EPS,
-                    amsgrad=False,
-                    maximize=False,
-                )
             losses.append(loss.detach())
+            gradients_wanted(False)
+            counter.add_(one)
+            adam(
+                weights,
+                [weight.grad for weight in weights],
+                *moments,
+                [],
+                counts,
+                lr=LR if rate is None else rate(step),
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=0.0,
+                eps=EPS,
+                amsgrad=False,
+                maximize=False,
+            )
+            gradients_wanted(True)
         self.n_steps += len(losses)
         total = torch.stack(losses)
         rest = len(y) - self.batch_size * (len(losses) - 1)
@@ -187,6 +190,13 @@ class FastestLoop(HandLoop):
         several = size * max(1, GATHERED_BYTES // (X[0].numel() * X.element_size() * size))
         for rows in torch.randperm(len(y)).split(several):
             yield from zip(X.index_select(0, rows).split(size), y.index_select(0, rows).split(size), strict=True)
+
+
+def forward_of(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what a layer does, without looking up its weights every time."""
+    if type(layer) is nn.Linear:
+        return partial(nn.functional.linear, weight=layer.weight, bias=layer.bias)
+    return layer.forward
 
 
 LOOPS: dict[str, type[HandLoop]] = {"DataLoader": DataLoaderLoop, "tensor": TensorLoop, "fastest": FastestLoop}
