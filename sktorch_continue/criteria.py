@@ -193,7 +193,7 @@ class Objective:
         A softmax of many rows takes as long as a small module, and keeps the order of outputs that are not as good as
         equal: it is asked only where they are, or where they are not finite.
         """
-        if len(output) < FEW_ROWS or isinstance(criterion, nn.NLLLoss):
+        if output.shape[0] < FEW_ROWS or isinstance(criterion, nn.NLLLoss):
             return self.probabilities(output, criterion).argmax(dim=1)
         largest, position = output.max(dim=1)
         margin = 16 * torch.finfo(output.dtype).eps
@@ -208,7 +208,7 @@ class Objective:
         ``NLLLoss`` reads log-probabilities, ``NLLLossOfProbabilities`` and ``BCELoss`` probabilities; every other
         criterion is taken to read logits.
         """
-        output = output.reshape(len(output), -1)
+        output = output if output.ndim == 2 else output.reshape(len(output), -1)
         if isinstance(criterion, NLLLossOfProbabilities):
             return output
         if self.kind == "index":

@@ -20,6 +20,17 @@ Forward = Callable[[Batch], torch.Tensor]
 
 OF_TORCH = ("torch.nn.modules.", "sktorch_continue.modules")
 DRAW_IN_EVALUATION = {nn.FractionalMaxPool2d, nn.FractionalMaxPool3d}
+NEVER_DRAW = {
+    *(nn.Linear, nn.Bilinear, nn.Identity, nn.Flatten, nn.Unflatten, nn.Embedding, nn.EmbeddingBag),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
+    *(nn.Tanh, nn.Sigmoid, nn.LogSigmoid, nn.Hardtanh, nn.Softmax, nn.LogSoftmax),
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+    *(nn.CrossEntropyLoss, nn.NLLLoss, nn.BCEWithLogitsLoss, nn.BCELoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss),
+    *(nn.HuberLoss, nn.PoissonNLLLoss, nn.GaussianNLLLoss),
+}
 
 
 class Layers:
@@ -74,23 +85,50 @@ class Layers:
         return not self.of_torch or any(type(layer) in DRAW_IN_EVALUATION for layer in self._found)
 
     @property
+    def never_draw(self) -> bool:
+        """Whether it is known that a step through them draws no random number."""
+        return self.of_torch and all(type(layer) in NEVER_DRAW or _is_sequence(layer) for layer in self._found)
+
+    @property
+    def stay_as_they_are(self) -> bool:
+        """Whether it is known that a forward pass in evaluation mode changes nothing in them."""
+        return self.never_draw and all(getattr(layer, "max_norm", None) is None for layer in self._found)
+
+    @property
+    def listened_to(self) -> bool:
+        """Whether somebody is called when a parameter gets its gradient."""
+        parameters = [parameter for layer in self._found for parameter in layer._parameters.values()]
+        return any(p is not None and (p._backward_hooks or p._post_accumulate_grad_hooks) for p in parameters)
+
+    @property
     def forward(self) -> Forward:
         """What calling the module does: a plain sequence of torch's layers is walked, anything else is called."""
         if not self.of_torch or _somebody_hears_all():
             return functools.partial(call, self.module)
         line: list[Callable[[Any], Any]] = []
         for layer in self._found:
-            sequence = type(layer).forward is nn.Sequential.forward
+            sequence = _is_sequence(layer)
             if layer._compiled_call_impl is not None or (layer._modules and not sequence):
                 return functools.partial(call, self.module)
             if not sequence:
-                line.append(layer.forward)
+                line.append(_forward_of(layer))
         return functools.partial(_walk, self.module, line)
 
 
 @functools.cache
 def _is_class_of_torch(kind: Any) -> bool:
     return bool(kind.__module__.startswith(OF_TORCH))
+
+
+def _is_sequence(layer: nn.Module) -> bool:
+    return type(layer).forward is nn.Sequential.forward
+
+
+def _forward_of(layer: nn.Module) -> Callable[[Any], Any]:
+    weights: dict[str, Any] = layer._parameters
+    if type(layer) is nn.Linear and weights.keys() == {"weight", "bias"}:
+        return functools.partial(nn.functional.linear, **weights)  # to look them up takes a fifth of a small product
+    return layer.forward
 
 
 def _somebody_hears_all() -> bool:

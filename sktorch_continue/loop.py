@@ -30,9 +30,10 @@ from typing import Any
 import torch
 
 from sktorch_continue import interrupts, optimizers, schedules, shortcuts, streams, threads
+from sktorch_continue.callbacks.base import HOOKS
 from sktorch_continue.callbacks.runner import Hooks, call_each
 from sktorch_continue.criteria import BatchLoss
-from sktorch_continue.data import Dataset, Epoch
+from sktorch_continue.data import Batches, Dataset, Epoch
 from sktorch_continue.exceptions import NonFiniteLossError
 from sktorch_continue.guards import BufferGuard, WeightGuard
 from sktorch_continue.interrupts import Interrupts
@@ -41,6 +42,9 @@ from sktorch_continue.mixed_precision import ScaledUpdate
 from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.run import Run
 from sktorch_continue.session import Session
+
+Backward = Callable[..., Any]
+STEP_HOOKS = ("on_step_begin", "on_gradients", "on_step_end")
 
 
 def train(run: Run, session: Session) -> None:
@@ -90,16 +94,15 @@ def train_epoch(run: Run, session: Session, stepper: Stepper, hooks: Hooks, watc
     run.criterion.train()
     if run.progress.stopped is not None:
         return
+    stepper.begin_epoch()
     n = session.n_rows
     epoch = Epoch(run.seed, run.n_epochs, session.shuffle, begun.rows_done, n)
-    batches = session.train.batches(run.precision, session.batch_size, epoch)
-    stepper.begin_epoch()
+    batches = session.train.batches(stepper.precision, session.batch_size, epoch)
     with contextlib.closing(batches):  # workers that read them end with the epoch, whatever ends it
-        for inputs, target, weight in batches:
-            stepper.step(begun, inputs, target, weight)
-            if run.progress.stopped is not None and begun.rows_done < n:
-                begun.duration = already + time.perf_counter() - started
-                return
+        stepper.train(begun, batches, n)
+    if run.progress.stopped is not None and begun.rows_done < n:
+        begun.duration = already + time.perf_counter() - started
+        return
     close_epoch(run, session, hooks, watch, begun, lambda: already + time.perf_counter() - started)
 
 
@@ -109,9 +112,15 @@ def begin_epoch(run: Run, session: Session, hooks: Hooks) -> BegunEpoch:
     if begun is not None and begun.key == key:
         return begun
     run.progress.begun = BegunEpoch(lr=run.lr, key=key)
-    streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
+    seek_boundary(run, session, hooks)
     hooks.call("on_epoch_begin", run)
     return run.progress.begun
+
+
+def seek_boundary(run: Run, session: Session, hooks: Hooks) -> None:
+    """Have the streams stand where the run does, for whoever may draw between two epochs."""
+    if hooks.anybody or session.valid is not None or run.lr_scheduler is not None:
+        streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
 
 
 def close_epoch(
@@ -119,7 +128,7 @@ def close_epoch(
 ) -> None:
     """Validate, let scores be recorded, step the schedule, append the row, let decisions be taken."""
     begun.settle()
-    streams.NoiseStream(run.seed, run.device).seek(run.n_steps)
+    seek_boundary(run, session, hooks)
     row: dict[str, Any] = {
         "epoch": run.n_epochs + 1,
         "call": run.progress.n_calls,
@@ -205,8 +214,12 @@ class Stepper:
         self._compiled = functools.partial(call, run.compiled) if session.compile else None
         self._loss = BatchLoss(run.criterion, weighted=session.train.weight is not None)
         self._autocast = run.autocast()
+        self._schedule = run.lr_scheduler if run.specification.lr_scheduler_interval == "step" else None
+        self._on_begin, self._on_gradients, self._on_end = map(hooks.of, STEP_HOOKS)
+        self._others_act = hooks.act(STEP_HOOKS)
+        alone = not self._others_act and self._schedule is None and run.is_torch_alone
         if run.grad_scaler is None:
-            self._gradients = shortcuts.backward_for(run.device)
+            self._gradients = shortcuts.backward_for(run.device, torch_alone=alone)
             self._update: shortcuts.Update | ScaledUpdate = shortcuts.update_of(run.optimizer)
         else:
             self._update = ScaledUpdate(run.grad_scaler, run.optimizer)
@@ -214,88 +227,113 @@ class Stepper:
         self._check_finite = session.check_finite
         self._reads_late = run.device.type != "cpu" and not session.check_finite
         self._closure_wanted = optimizers.needs_closure(run.optimizer)
-        self._schedule = run.lr_scheduler if run.specification.lr_scheduler_interval == "step" else None
-        self._on_begin, self._on_gradients, self._on_end = map(
-            hooks.of, ("on_step_begin", "on_gradients", "on_step_end")
-        )
-        self._others_act = hooks.act(("on_step_begin", "on_gradients", "on_step_end"))
-        alone = not self._others_act and self._schedule is None and run.is_of_torch
         self._noise = streams.NoiseStream(run.seed, run.device, torch_alone=alone)
+        self._draws = not (alone and run.never_draws)
+        self._stays = alone and run.lr_scheduler is None and not hooks.act(HOOKS)
         self._buffers = BufferGuard(run.module)
         self._moved = WeightGuard(run)
+        self._looked = False
 
     def begin_epoch(self) -> None:
-        """Look again at what callbacks may have changed between epochs."""
+        """Look again at what others may have changed between epochs."""
+        if self._stays and self._looked:
+            return
+        self.precision = self._run.precision
         self._update.refresh()
         self._look_at_modules()
+        self._looked = True
 
     def _look_at_modules(self) -> None:
         self._forward: Forward = self._compiled or Layers(self._run.module).forward
         self._loss.refresh()
 
-    def step(self, begun: BegunEpoch, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> None:
-        """Take one step and count it; on failure the buffers are as they were before it."""
-        run = self._run
-        for hook in self._on_begin:
-            hook(run)
-        self._buffers.keep()
-        try:
-            if self._closure_wanted:
-                self._watch.enter()
-                value = self._step_with_closure(inputs, target, weight)
-            else:
-                value = self._backward(inputs, target, weight, check=self._check_finite)
-                if self._others_act:
-                    self._update.refresh()
-                self._watch.enter()
-                run.torn = True
-                self._update()
-        except BaseException:
-            self._buffers.put_back()
-            if self._closure_wanted:
-                self._moved.put_back()
-            if run.grad_scaler is not None:
-                run.renew_scaler()
-            raise
-        run.progress.n_steps += 1
-        n_rows = len(target)
-        begun.rows_done += n_rows
-        share = self._loss.share(n_rows, weight)
-        if self._reads_late:
-            begun.add_later(value, *share)
-        else:
-            begun.add(value, *share)
-        if self._schedule is not None:
-            self._schedule.step()
-        run.torn = False
-        if self._on_end:
-            call_each(self._on_end, run)
-        self._watch.leave()
+    def train(self, begun: BegunEpoch, batches: Batches, n_rows: int) -> None:
+        """Take a step with every batch and count it, until all rows are done or a callback stops the run.
 
-    def _backward(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, *, check: bool) -> Any:
-        """Compute the gradients and return the loss: a number, or a tensor that is read late."""
-        run = self._run
-        self._noise.seek(run.progress.n_steps)
-        _clear_gradients(run)
-        if self._others_act:
-            self._look_at_modules()
-        with self._autocast:
-            loss = self._loss(self._forward(inputs), target, weight)
-        value: Any = loss.detach() if self._reads_late else loss.item()
-        if check and not math.isfinite(value):
-            raise NonFiniteLossError(self._not_finite(value))
-        self._gradients(loss)
-        for hook in self._on_gradients:
-            hook(run)
-        return value
+        On failure the buffers are as they were before the step. What is read at every step is a local variable:
+        looking it up takes longer than it seems, after torch has had the processor's caches for itself.
+        """
+        run, progress, watch, update = self._run, self._run.progress, self._watch, self._update
+        on_begin, on_end, others_act, schedule = self._on_begin, self._on_end, self._others_act, self._schedule
+        keep_buffers, share, backward = self._buffers.keep, self._loss.share, self._backward()
+        add = begun.add_later if self._reads_late else begun.add
+        for inputs, target, weight in batches:
+            for hook in on_begin:
+                hook(run)
+            keep_buffers()
+            try:
+                if self._closure_wanted:
+                    watch.enter()
+                    value = self._step_with_closure(backward, inputs, target, weight)
+                else:
+                    value = backward(inputs, target, weight)
+                    if others_act:
+                        update.refresh()
+                    watch.enter()
+                    run.torn = True
+                    update()
+            except BaseException:
+                self._put_back()
+                raise
+            progress.n_steps += 1
+            n = target.shape[0]
+            begun.rows_done += n
+            add(value, *share(n, weight))
+            if schedule is not None:
+                schedule.step()
+            run.torn = False
+            if on_end:
+                call_each(on_end, run)
+            watch.leave()
+            if progress.stopped is not None and begun.rows_done < n_rows:
+                return
 
-    def _step_with_closure(self, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None) -> Any:
+    def _put_back(self) -> None:
+        self._buffers.put_back()
+        if self._closure_wanted:
+            self._moved.put_back()
+        if self._run.grad_scaler is not None:
+            self._run.renew_scaler()
+
+    def _backward(self) -> Backward:
+        """Return what computes the gradients and the loss of a batch: a number, or a tensor that is read late."""
+        run, progress, parameters, noise = self._run, self._run.progress, self._run.parameters, self._noise
+        draws, others_act, check_finite, reads_late = (
+            self._draws,
+            self._others_act,
+            self._check_finite,
+            self._reads_late,
+        )
+        loss_of, gradients, on_gradients, autocast = self._loss, self._gradients, self._on_gradients, self._autocast
+
+        def backward(inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, again: bool = False) -> Any:
+            if draws:
+                noise.seek(progress.n_steps)
+            for parameter in parameters:
+                parameter.grad = None
+            if others_act:
+                self._look_at_modules()
+            with autocast:
+                loss = loss_of(self._forward(inputs), target, weight)
+            value: Any = loss.detach() if reads_late else loss.item()
+            if check_finite and not again and not math.isfinite(value):
+                raise NonFiniteLossError(self._not_finite(value))
+            gradients(loss)
+            for hook in on_gradients:
+                hook(run)
+            return value
+
+        return backward
+
+    def _step_with_closure(
+        self, backward: Backward, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None
+    ) -> Any:
         """Step an optimizer that evaluates the loss several times; every time with the same noise."""
         values: list[Any] = []
         self._moved.keep()
 
         def closure() -> float:
-            values.append(self._backward(inputs, target, weight, check=self._check_finite and not values))
+            values.append(backward(inputs, target, weight, bool(values)))
             return float(values[-1])
 
         self._run.optimizer.step(closure)

@@ -129,6 +129,16 @@ class Run:
         return own and type(self.optimizer).__module__.startswith("torch.optim.")
 
     @property
+    def is_torch_alone(self) -> bool:
+        """Whether a step runs no code but torch's own, and nobody is told of it either."""
+        return self.is_of_torch and not (Layers(self.module).listened_to or Layers(self.criterion).listened_to)
+
+    @property
+    def never_draws(self) -> bool:
+        """Whether it is known that no layer draws random numbers."""
+        return Layers(self.module).never_draw and Layers(self.criterion).never_draw
+
+    @property
     def precision(self) -> Precision:
         """What batches are cast to."""
         return self.precision_of(Layers(self.module))

@@ -7,6 +7,7 @@ are each computed from the run's seed and from where the run stands.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import random
 import secrets
@@ -47,8 +48,8 @@ def draw_seed(random_state: Any) -> int:
 @functools.lru_cache(maxsize=64)
 def derive(seed: int, stream: int, position: int = 0) -> int:
     """Return the 63-bit seed of `stream` at `position`."""
-    words = np.random.SeedSequence([seed, stream, position]).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
+    digest = hashlib.blake2b(b"%d/%d/%d" % (seed, stream, position), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def permutation(seed: int, epoch: int, n: int) -> torch.Tensor:

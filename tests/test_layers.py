@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from sktorch_continue import MLP, Callback, TorchClassifier
-from sktorch_continue.layers import Layers, call
+from sktorch_continue.layers import NEVER_DRAW, Layers, call
+from sktorch_continue.testing import assert_same_run
 
 X, Y = class_data()
 SHARED = nn.Linear(4, 4)
@@ -159,6 +161,107 @@ def test_a_prediction_uses_the_module_as_it_is_now(replace: bool) -> None:
 def test_who_may_draw_in_evaluation_mode_is_known(layer: nn.Module, draws: bool) -> None:
     """Torch's layers draw nothing there, but for one; what others do is not known."""
     assert Layers(nn.Sequential(layer)).draw_in_evaluation is draws
+
+
+QUIET: dict[type[nn.Module], tuple[Any, tuple[int, ...]]] = {
+    nn.Bilinear: ((2, 2, 3), (4, 2)),
+    nn.Unflatten: ((1, (2, 2)), (4, 4)),
+    nn.Conv1d: ((2, 3, 3), (4, 2, 5)),
+    nn.ConvTranspose1d: ((2, 3, 3), (4, 2, 5)),
+    nn.GroupNorm: ((2, 4), (4, 4, 3)),
+    nn.BatchNorm2d: ((2,), (4, 2, 3, 3)),
+    nn.BatchNorm3d: ((2,), (4, 2, 3, 3, 3)),
+    nn.RMSNorm: ((5,), (4, 5)),
+    nn.LayerNorm: ((5,), (4, 5)),
+    **{kind: ((2, 3, 3), (4, 2, 5, 5)) for kind in (nn.Conv2d, nn.ConvTranspose2d)},
+    **{kind: ((2, 3, 3), (4, 2, 5, 5, 5)) for kind in (nn.Conv3d, nn.ConvTranspose3d)},
+    **{kind: ((5, 3), (4, 5)) for kind in (nn.Linear, nn.BatchNorm1d)},
+    **{kind: ((2,), (4, 2, 6)) for kind in (nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d)},
+    **{kind: ((2,), (4, 2, 6, 6)) for kind in (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)},
+    **{kind: ((2,), (4, 2, 6, 6, 6)) for kind in (nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d)},
+    **{kind: ((1,), (4, 3)) for kind in (nn.Softmax, nn.LogSoftmax)},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(NEVER_DRAW, key=lambda kind: kind.__name__))
+def test_layers_that_are_known_not_to_draw_do_not(kind: type[nn.Module]) -> None:
+    """A step through them leaves the stream where it was, which is then not put in place for it."""
+    arguments, shape = QUIET.get(kind, ((), (4, 5)))
+    if kind in (nn.Embedding, nn.EmbeddingBag):
+        layer, inputs = kind(5, 2), (torch.arange(4).reshape(2, 2),)
+    elif kind.__module__.endswith(".loss"):
+        layer, inputs = kind(), (torch.rand(4, 3, requires_grad=True), torch.rand(4, 3))
+        inputs = (inputs[0], torch.tensor([0, 1, 2, 0])) if kind is nn.NLLLoss else inputs
+        inputs = (*inputs, torch.rand(4, 3)) if kind is nn.GaussianNLLLoss else inputs
+    else:
+        layer = kind(*arguments)
+        inputs = tuple(torch.rand(shape, requires_grad=True) for _ in range(1 + (kind is nn.Bilinear)))
+    before = torch.get_rng_state()
+    layer.train()(*inputs).sum().backward()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert Layers(nn.Sequential(layer)).never_draw
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.5), nn.RReLU(), nn.MultiheadAttention(4, 2, dropout=0.5), nn.GRU(4, 4), Linear(4, 4)]
+)
+def test_of_other_layers_it_is_not_known_that_they_do_not_draw(layer: nn.Module) -> None:
+    """The stream is put in place for them at every step."""
+    assert not Layers(nn.Sequential(layer)).never_draw
+
+
+def with_noise_on_gradients() -> nn.Module:
+    """Return a sequence of torch's layers, with a hook that adds noise from three streams to a gradient."""
+    module = nn.Sequential(nn.Linear(4, 3))
+
+    def noisy(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient + 0.1 * torch.randn_like(gradient) + random.random() + float(np.random.random())
+
+    module[0].weight.register_hook(noisy)
+    return module
+
+
+def test_who_is_told_of_a_gradient_may_draw() -> None:
+    """A hook on a parameter is no layer, and what it draws is as exact after a cut as what a layer does."""
+    whole, cut = (TorchClassifier(with_noise_on_gradients, batch_size=8, random_state=0) for _ in range(2))
+    whole.set_params(max_epochs=3).fit(X, Y)
+    cut.set_params(max_epochs=1).fit(X, Y)
+    random.seed(3)
+    cut.continue_fit(X, Y, max_epochs=2)
+    assert_same_run(whole, cut, X)
+
+
+@pytest.mark.parametrize(
+    ("layer", "stays"),
+    [
+        (MLP(4, 3, batch_norm=True), True),
+        (nn.Embedding(4, 3), True),
+        (nn.Embedding(4, 3, max_norm=1.0), False),
+        (Linear(4, 3), False),
+    ],
+    ids=["built-in", "embedding", "embedding of bounded norm", "own class"],
+)
+def test_who_stays_as_it_is_is_known(layer: nn.Module, stays: bool) -> None:
+    """An embedding may write into its weights in evaluation mode as well; it is tried on a copy, as others are."""
+    assert Layers(nn.Sequential(layer)).stay_as_they_are is stays
+
+
+class Replaces(Callback):
+    """Puts another weight, that learns as well, into the first layer after an epoch."""
+
+    def on_epoch_end(self, run: Any) -> None:
+        """Replace it once."""
+        if run.n_epochs == 1:
+            run.module[0].weight = nn.Parameter(torch.zeros_like(run.module[0].weight))
+
+
+def test_a_weight_that_was_replaced_between_epochs_is_the_one_that_is_used() -> None:
+    """The way through the layers is looked for again where a callback may have changed them."""
+    model = TorchClassifier(nn.Sequential(nn.Linear(4, 3)), optimizer="SGD", lr=0.0, max_epochs=2, random_state=0)
+    model.set_params(callbacks=[Replaces()]).fit(X, Y)
+    bias = model.module_[0].bias.detach().expand(len(X), 3)
+    wanted = nn.functional.cross_entropy(bias, torch.from_numpy(Y))
+    assert model.history_[-1]["train_loss"] == pytest.approx(float(wanted), rel=1e-6)
 
 
 def test_predicting_with_a_pooling_that_draws_leaves_the_streams_alone() -> None:

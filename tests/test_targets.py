@@ -29,7 +29,9 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
-from sktorch_continue import EpochScoring, TorchClassifier, TorchRegressor
+from sktorch_continue import ContinuationError, EpochScoring, TorchClassifier, TorchRegressor
+from sktorch_continue.data import ClassTarget
+from sktorch_continue.data.targets import distinct_labels
 from sktorch_continue.testing import assert_same_run, first_difference, run_state, through_pickle
 
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2.0, size=N_ROWS)
@@ -55,6 +57,38 @@ LABEL_KINDS = {
     "small ints": np.array([3, 7], dtype=np.uint8),
     "str objects": np.array(["x", "y", "zz"], dtype=object),
 }
+
+
+WHOLE = {
+    "int8, far apart": np.array([-128, 127, 127, -128], dtype=np.int8),
+    "large uint64": np.array([2**63, 2**63 + 5] * 3, dtype=np.uint64),
+    "large int64": np.array([-(2**63), -(2**63) + 1] * 3),
+    "gaps": np.array([7, 5, 5, 900, 7, 900]),
+    "wide": np.array([0, 10**6] * 3),
+    "a class per row": np.arange(10),
+    "another byte order": np.array([3, 1, 1, 3], dtype=">i4"),
+    "strided": np.array([0, 9, 1, 9, 0, 9, 1, 9])[::2],
+}
+
+
+@pytest.mark.parametrize("y", WHOLE.values(), ids=WHOLE)
+def test_counted_labels_are_the_distinct_ones(y: np.ndarray) -> None:
+    """Whole numbers are counted where they are few, and give what sorting them gives, of the same dtype."""
+    found = distinct_labels(y)
+    assert np.array_equal(found, np.unique(y))
+    assert found.dtype == np.unique(y).dtype
+
+
+def test_labels_that_count_from_zero_are_positions_only_where_all_are_known() -> None:
+    """Positions are a copy, and a label below or above those known is refused."""
+    target = ClassTarget.learn(np.array([0, 1, 2, 2, 1, 0]))
+    y = np.array([2, 0, 1])
+    positions = target.encode(y)
+    assert positions is not y
+    assert (positions.tolist(), positions.dtype) == ([2, 0, 1], np.int64)
+    for unknown in (-1, 3):
+        with pytest.raises(ContinuationError, match=f"classes \\[{unknown}\\]"):
+            target.encode(np.array([0, unknown, 1]))
 
 
 @pytest.mark.parametrize("kind", LABEL_KINDS)

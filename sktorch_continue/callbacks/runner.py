@@ -27,6 +27,11 @@ class Hooks:
         """Return the methods to call at `hook`."""
         return self._methods[hook]
 
+    @property
+    def anybody(self) -> bool:
+        """Whether anybody is called at any hook."""
+        return any(self._methods.values())
+
     def act(self, hooks: Iterable[str]) -> bool:
         """Tell whether anybody is called at these hooks who does more than watch."""
         return any(not method.__self__.only_watches for hook in hooks for method in self.of(hook))  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -124,16 +124,13 @@ class Dataset:
         epoch : Epoch, optional
             Which one, and what of it is left.
         """
-        rows = self.rows_of(epoch)
         start, stop = (0, len(self)) if epoch is None else (epoch.start, epoch.stop)
         step = batch_size * self._at_once(precision, batch_size)
-        for first in range(start, stop, step):
-            last = min(first + step, stop)
-            chosen = slice(first, last) if rows is None else rows[first:last]
+        for chosen in _pieces(self.rows_of(epoch), start, stop, step):
             target = gather(self.target, chosen).to(precision.device)
             weight = None if self.weight is None else gather(self.weight, chosen).to(precision.device)
             inputs = precision(self.inputs.take(chosen))
-            if last - first <= batch_size:
+            if len(target) <= batch_size:
                 yield inputs, target, weight
             else:
                 yield from _cut(inputs, target, weight, batch_size)
@@ -141,25 +138,37 @@ class Dataset:
     def _at_once(self, precision: Precision, batch_size: int) -> int:
         """Return how many batches are gathered in one call: several where each then lies as if it were alone."""
         least = precision.dtype.itemsize if self.inputs.floating else 1
-        sizes = [math.prod(shape) * least for shape in self.inputs.row_shapes.values()]
-        sizes += [self.target.nbytes // len(self.target), 0 if self.weight is None else self.weight.itemsize]
-        aligned = all(size * batch_size % ALIGNMENT == 0 for size in sizes)
-        return max(1, GATHERED_BYTES // (self.inputs.row_bytes * batch_size)) if aligned else 1
+        values, row_bytes, beside = self._sizes
+        if math.gcd(values * least, beside) * batch_size % ALIGNMENT:
+            return 1
+        return max(1, GATHERED_BYTES // (row_bytes * batch_size))
+
+    @cached_property
+    def _sizes(self) -> tuple[int, int, int]:
+        """Values that every input has a multiple of in a row, bytes of a row, and those of its target and weight."""
+        values = math.gcd(*(math.prod(shape) for shape in self.inputs.row_shapes.values()))
+        beside = math.gcd(self.target.nbytes // len(self.target), 0 if self.weight is None else self.weight.itemsize)
+        return values, self.inputs.row_bytes, beside
+
+
+def _pieces(rows: torch.Tensor | None, start: int, stop: int, step: int) -> Iterable[torch.Tensor | slice]:
+    """Return which rows to gather at once, one piece after the other."""
+    if rows is None or start >= stop:
+        return [slice(first, min(first + step, stop)) for first in range(start, stop, step)]
+    return torch.split(rows[start:stop], step)
 
 
 def _cut(
     inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, batch_size: int
 ) -> Iterator[tuple[Batch, torch.Tensor, torch.Tensor | None]]:
     """Cut what was gathered at once into batches."""
-    targets = torch.split(target, batch_size)
-    weights = [None] * len(targets) if weight is None else torch.split(weight, batch_size)
+    # Unsafe only for gradients of the whole: into one of several views torch would forbid a module to write.
+    targets = torch.unsafe_split(target, batch_size)
+    weights = [None] * len(targets) if weight is None else torch.unsafe_split(weight, batch_size)
     if isinstance(inputs, torch.Tensor):
-        yield from zip(map(torch.Tensor.detach, torch.split(inputs, batch_size)), targets, weights, strict=True)
-        return
-    pieces = zip(*(torch.split(tensor, batch_size) for tensor in inputs.values()), strict=True)
-    for piece, some, weighed in zip(pieces, targets, weights, strict=True):
-        # Detached, since torch forbids a module to write into one of several views.
-        yield dict(zip(inputs, map(torch.Tensor.detach, piece), strict=True)), some, weighed
+        return zip(torch.unsafe_split(inputs, batch_size), targets, weights, strict=True)
+    pieces = zip(*(torch.unsafe_split(tensor, batch_size) for tensor in inputs.values()), strict=True)
+    return zip((dict(zip(inputs, piece, strict=True)) for piece in pieces), targets, weights, strict=True)
 
 
 def joined(parts: Iterator[torch.Tensor], n_rows: int | None) -> np.ndarray:

@@ -37,6 +37,9 @@ class Source(Protocol):
     def take(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Return a fresh dense tensor with the given rows."""
 
+    def peek(self, rows: slice) -> torch.Tensor:
+        """Return a dense tensor with the given rows to look at; it may be the caller's memory."""
+
 
 def gather(tensor: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
     """Return a fresh tensor with the given rows."""
@@ -61,6 +64,10 @@ class DenseSource:
         """Gather in one call."""
         return gather(self._tensor, rows)
 
+    def peek(self, rows: slice) -> torch.Tensor:
+        """Return the rows where they lie."""
+        return self._tensor[rows]
+
 
 class SparseSource:
     """A CSR matrix of which only the rows of a batch are ever dense."""
@@ -77,6 +84,10 @@ class SparseSource:
         """Densify the given rows."""
         index = rows if isinstance(rows, slice) else rows.numpy()
         return torch.from_numpy(self._matrix[index].toarray())
+
+    def peek(self, rows: slice) -> torch.Tensor:
+        """Densify the given rows."""
+        return self.take(rows)
 
 
 class Inputs:
@@ -127,6 +138,10 @@ class Inputs:
     def take(self, rows: torch.Tensor | slice) -> dict[str, torch.Tensor]:
         """Return fresh tensors with the given rows, by name."""
         return {name: source.take(rows) for name, source in self.sources.items()}
+
+    def peek(self, rows: slice) -> dict[str, torch.Tensor]:
+        """Return tensors with the given rows to look at, by name."""
+        return {name: source.peek(rows) for name, source in self.sources.items()}
 
     def evaluation_rows(self, batch_size: int) -> int:
         """Return how many rows to score at once: about 1 MiB of input, at least a training batch."""
@@ -190,6 +205,9 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> I
     ValueError
         For anything scikit-learn refuses, NaN, infinity and complex values included.
     """
+    plain = None if reset else _plainly_fine(estimator, X, min_rows)
+    if plain is not None:
+        return Inputs({"": DenseSource(plain)})
     if isinstance(X, Mapping) and not scipy.sparse.issparse(X):  # a dok_matrix is a dict
         return _check_mapping(estimator, X, reset=reset, min_rows=min_rows)
     if isinstance(X, torch.Tensor):
@@ -203,9 +221,6 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> I
                 "features as input."
             )
         return Inputs({"": source})
-    plain = None if reset else _plainly_fine(estimator, X, min_rows)
-    if plain is not None:
-        return Inputs({"": DenseSource(plain)})
     try:
         checked = validate_data(
             estimator,
@@ -225,7 +240,7 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, min_rows: int = 1) -> I
 
 def _plainly_fine(estimator: Any, X: Any, min_rows: int) -> torch.Tensor | None:
     """Return X as a tensor where scikit-learn's checks, which take longer than a small prediction, would only look."""
-    if type(X) is not np.ndarray or X.ndim < 2 or X.dtype not in (np.float32, np.float64):
+    if type(X) is not np.ndarray or X.ndim < 2 or X.dtype.char not in "fd":
         return None
     named = "feature_names_in_" in vars(estimator)
     if named or X.shape[1] != estimator.n_features_in_ or len(X) < min_rows or 0 in X.shape:
@@ -313,9 +328,9 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
         raise ValueError(f"X has values of dtype {array.dtype}, which cannot be trained on; {ENCODE_FIRST}")
     if array.dtype.kind in "iu":
         array = array.view(f"{array.dtype.byteorder}{array.dtype.kind}{array.dtype.itemsize}")  # torch knows no aliases
-    if array.dtype == np.longdouble:
+    if array.dtype.char == "g":
         array = array.astype(np.float64)  # torch knows no longer one
-    if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+    if not array.dtype.isnative or min(array.strides, default=0) < 0:
         array = array.astype(array.dtype.newbyteorder("="), order="C")
     if array.flags.writeable:
         return torch.from_numpy(array)

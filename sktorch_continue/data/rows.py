@@ -43,18 +43,25 @@ class RowIdentities:
         self._inputs = inputs
         self.encoded = encoded
         self._places: np.ndarray | None = None  # as they came; a number for each would take as much as its hash
-        self.hashes = self._summed() if inputs.sums is None else inputs.sums + target_sums(encoded, inputs.widths)
+        self.hashes = self._summed() if inputs.sums is None else self._completed(inputs.sums, inputs.widths)
         _scramble(self.hashes)
 
     def __len__(self) -> int:
         return len(self.hashes)
 
     def _summed(self) -> np.ndarray:
-        sums, step = np.empty(self._inputs.n_rows, dtype=np.uint64), self._at_once
+        sums, step, n_targets = np.empty(self._inputs.n_rows, dtype=np.uint64), self._at_once, self.encoded[:1].size
         for start in range(0, len(sums), step):
             rows = slice(start, min(start + step, len(sums)))
-            values = flattened([*self._inputs.take(rows).values(), as_tensor(self.encoded[rows])])
-            sums[rows] = linear_form(values.view(np.uint32), _multipliers(values.shape[1]))
+            sums[rows], width = input_sums(self._inputs.peek(rows), n_targets)
+            sums[rows] += target_sums(self.encoded[rows], width)
+        return sums
+
+    def _completed(self, known: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        sums = known.copy()
+        for width in np.unique(widths):
+            rows = widths == width
+            sums[rows] += target_sums(self.encoded[rows], int(width))
         return sums
 
     @property
@@ -142,7 +149,7 @@ class RowIdentities:
 def flattened(parts: list[torch.Tensor]) -> np.ndarray:
     """Return the values of rows next to each other, float32 of shape (n_rows, width)."""
     flat = [part.reshape(len(part), -1).to(torch.float32) + 0.0 for part in parts]  # -0.0 is 0.0
-    return np.asarray(torch.cat(flat, dim=1).numpy())
+    return np.asarray((flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)).numpy())
 
 
 # The identity of a row is a random linear form of its words modulo 2**64, inputs first, then a scrambling of its bits.
@@ -156,14 +163,10 @@ def input_sums(inputs: dict[str, torch.Tensor], n_targets: int) -> tuple[np.ndar
     return linear_form(words, _multipliers(width + n_targets)[:width]), width
 
 
-def target_sums(encoded: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Return the part of the targets in the linear form of every row, after inputs of the given widths."""
-    words = flattened([torch.from_numpy(encoded)]).view(np.uint32)
-    sums = np.empty(len(words), dtype=np.uint64)
-    for width in np.unique(widths):
-        rows = widths == width
-        sums[rows] = linear_form(words[rows], _multipliers(int(width) + words.shape[1])[width:])
-    return sums
+def target_sums(encoded: np.ndarray, width: int) -> np.ndarray:
+    """Return the part of the targets in the linear form of every row, after inputs of a width."""
+    words = flattened([as_tensor(encoded)]).view(np.uint32)
+    return linear_form(words, _multipliers(width + words.shape[1])[width:])
 
 
 @functools.lru_cache(maxsize=16)

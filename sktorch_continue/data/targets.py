@@ -11,6 +11,8 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from sktorch_continue.exceptions import ContinuationError
 
+FEW_LABELS, LARGE = 1000, 2**62
+
 
 class ClassTarget:
     """Class labels (any kind) or a multilabel indicator matrix.
@@ -39,7 +41,7 @@ class ClassTarget:
         if is_multilabel(y):
             n_labels = check_indicator(y).shape[1]
             return cls(np.arange(n_labels), multilabel=True)
-        labels = np.unique(check_labels(y if classes is None else classes, warn=False))
+        labels = distinct_labels(y if classes is None else classes)
         if len(labels) < 2:
             raise ValueError(
                 f"y has 1 class ({labels.tolist()}); a classifier needs samples of at least 2 classes. For rows that "
@@ -96,6 +98,9 @@ class ClassTarget:
         kind = labels.dtype.kind
         if kind != self.classes.dtype.kind or kind not in "biuU":
             return None
+        if kind in "iu" and len(labels) and np.array_equal(self.classes, np.arange(self.n_outputs)):
+            plain = labels.min() >= 0 and labels.max() < self.n_outputs
+            return labels.astype(np.int64) if plain else None
         positions = np.minimum(np.searchsorted(self.classes, labels), self.n_outputs - 1)
         return positions.astype(np.int64) if (self.classes[positions] == labels).all() else None
 
@@ -128,8 +133,21 @@ def check_labels(y: Any, *, warn: bool = True) -> np.ndarray:
     return labels
 
 
+def distinct_labels(y: Any) -> np.ndarray:
+    """Return the labels in y, sorted; those that are plainly a few whole numbers are counted, which takes a tenth."""
+    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y):
+        lowest, highest = int(y.min()), int(y.max())
+        if highest - lowest < FEW_LABELS and abs(lowest) < LARGE:
+            found = np.flatnonzero(np.bincount(y.astype(np.int64) - lowest))
+            if 2 * len(found) <= len(y):  # scikit-learn warns of more
+                return (found + lowest).astype(y.dtype)
+    return np.unique(check_labels(y, warn=False))
+
+
 def check_column(y: Any, *, warn: bool = True) -> np.ndarray:
     """Return y of shape (n_samples,), refusing NaN; a column is flattened, and told."""
+    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu":
+        return y
     check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
     return np.asarray(column_or_1d(y, warn=warn))
 

@@ -14,7 +14,7 @@ from sktorch_continue import mixed_precision, modules, streams
 from sktorch_continue.criteria import BatchLoss
 from sktorch_continue.estimators.call import Intent
 from sktorch_continue.estimators.rows import Rows
-from sktorch_continue.layers import call
+from sktorch_continue.layers import Layers, call
 from sktorch_continue.run import Run
 from sktorch_continue.session import Facts, Session
 from sktorch_continue.specification import Specification, signature_of
@@ -48,7 +48,9 @@ def new_run(draft: Any, specification: Specification, rows: Rows, intent: Intent
 
 
 def try_forward(run: Run, rows: Rows, *, weighted: bool) -> bool:
-    """Send two rows through copies of module and criterion; return whether the output is flat.
+    """Send two rows through module and criterion; return whether the output is flat.
+
+    They go through copies where it is not known that nothing changes.
 
     With `weighted` the criterion has to give a loss per sample.
 
@@ -61,7 +63,7 @@ def try_forward(run: Run, rows: Rows, *, weighted: bool) -> bool:
     n, inputs = len(next(iter(head.values()))), run.precision(head)
     if modules.is_uninitialized(run.module):
         _forward(run.module, inputs)
-    module = copy.deepcopy(run.module)
+    module = run.module if Layers(run.module).stay_as_they_are else copy.deepcopy(run.module)
     with run.autocast():
         output = _forward(module, inputs)
     flat = run.facts.objective.check_output(module, output, n)
@@ -100,7 +102,9 @@ def try_loss(run: Run, rows: Rows, output: torch.Tensor, *, flat: bool, weighted
     n = len(output)
     dtype = output.dtype if run.specification.autocast is None else run.precision.dtype
     target = run.facts.objective.target(rows.encoded[:n], dtype, flat=flat).to(output.device)
-    criterion = copy.deepcopy(run.criterion).to(output.device, dtype)
+    criterion = run.criterion
+    if dtype != run.precision.dtype or not Layers(criterion).stay_as_they_are:
+        criterion = copy.deepcopy(criterion).to(output.device, dtype)
     loss_of = BatchLoss(criterion, weighted=weighted)
     with torch.no_grad(), run.autocast(), warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")  # torch would broadcast
