@@ -210,6 +210,34 @@ def test_of_other_layers_it_is_not_known_that_they_do_not_draw(layer: nn.Module)
     assert not Layers(nn.Sequential(layer)).never_draw
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_plain_sequence_draws_the_same_after_a_cut(dropout: float) -> None:
+    """Where nobody but torch's own layers may draw, they do so from the position in the run."""
+    whole, cut = (
+        TorchClassifier(module__dropout=dropout, batch_size=8, max_epochs=n, random_state=0).fit(X, Y) for n in (3, 1)
+    )
+    torch.manual_seed(7)
+    assert_same_run(whole, cut.continue_fit(X, Y, max_epochs=2), X)
+
+
+class CountsCalls(nn.Linear):
+    """A layer that counts how often it is called, in training or not."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
+def test_a_module_is_tried_on_a_copy() -> None:
+    """What it does before the first step leaves no trace in it."""
+    model = TorchClassifier(CountsCalls, batch_size=8, max_epochs=2, random_state=0).fit(X, Y)
+    assert model.module_.calls == model.n_steps_ == 6
+
+
 def with_noise_on_gradients() -> nn.Module:
     """Return a sequence of torch's layers, with a hook that adds noise from three streams to a gradient."""
     module = nn.Sequential(nn.Linear(4, 3))

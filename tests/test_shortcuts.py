@@ -358,6 +358,19 @@ def test_a_gradient_that_is_changed_in_place_changes_no_other_training() -> None
     assert_same_run(plain, TorchRegressor(max_epochs=2, random_state=0).fit(X, y), X)
 
 
+def test_a_gradient_that_is_changed_in_place_changes_no_later_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it in the same run: it ends where torch's own backward leads it."""
+    X, y = real_data()
+
+    def clipped() -> TorchRegressor:
+        params = {"criterion": LearnsItsScale, "callbacks": [GradientClipping(1e-3)], "optimizer": "SGD"}
+        return TorchRegressor(batch_size=4, max_epochs=2, random_state=0, **params).fit(X, y)
+
+    short = clipped()
+    monkeypatch.setattr(shortcuts, "_engine_works", lambda: False)
+    assert_same_run(clipped(), short, X)
+
+
 @pytest.mark.parametrize("n_rows", [5, 500])
 @pytest.mark.parametrize("scale", [1.0, 1e-9, 1e30, np.inf], ids=str)
 def test_the_class_predicted_is_the_most_probable_one(n_rows: int, scale: float) -> None:
