@@ -507,6 +507,24 @@ def test_a_schedule_goes_on_over_another_optimizer(schedule):
     assert model.history_["lr"] == pytest.approx([base * factor(t) for t, base in enumerate(bases)])
 
 
+def a_group_per_parameter(parameters, lr):
+    """Return an optimizer in which every parameter has its own learning rate."""
+    return torch.optim.SGD([{"params": [parameter]} for parameter in parameters], lr=lr)
+
+
+def test_a_schedule_over_other_groups_is_refused():
+    """An optimizer with another number of groups: the schedule's rates would be nobody's; nothing is changed."""
+    model = classifier(module=Linear, lr_scheduler="ExponentialLR", lr_scheduler__gamma=0.5).fit(X, Y)
+    model.set_params(optimizer=a_group_per_parameter)
+    known = snapshot(model)
+    with pytest.raises(ContinuationError, match=r"ExponentialLR sets the learning rates of 1 .* new optimizer has 2"):
+        model.continue_fit(X, Y)
+    assert_untouched(model, known)
+    with pytest.warns(ContinuationWarning):
+        model.set_params(lr_scheduler=None, lr_scheduler__gamma=None).continue_fit(X, Y)
+    assert len(model.optimizer_.param_groups) == 2
+
+
 def test_one_cycle_goes_on_over_another_optimizer():
     """Rates and cycled momentum of the epochs after the change are those of the uncut schedule."""
     params = {"lr_scheduler": "OneCycleLR", "lr_scheduler__max_lr": 0.5, "lr_scheduler__total_steps": 9}
