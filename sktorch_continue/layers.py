@@ -82,7 +82,7 @@ class Layers:
     @property
     def draw_in_evaluation(self) -> bool:
         """Whether random numbers may be drawn in evaluation mode as well."""
-        return not self.of_torch or any(type(layer) in DRAW_IN_EVALUATION for layer in self._found)
+        return not self.of_torch or not DRAW_IN_EVALUATION.isdisjoint(map(type, self._found))
 
     @property
     def never_draw(self) -> bool:

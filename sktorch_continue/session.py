@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Facts:
     dtype: str
     flat: bool = False
 
-    @property
+    @cached_property
     def objective(self) -> Objective:
         """What the criterion is told."""
         return Objective(self.kind, self.n_outputs)

@@ -176,7 +176,7 @@ def joined(parts: Iterator[torch.Tensor], n_rows: int | None) -> np.ndarray:
     first = next(parts)
     if n_rows is None:
         return np.asarray(torch.cat([first, *parts]).numpy())
-    if len(first) == n_rows:
+    if first.shape[0] == n_rows:
         return np.asarray(first.numpy())
     whole = first.new_empty(n_rows, *first.shape[1:])
     done = 0

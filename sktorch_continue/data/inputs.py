@@ -155,7 +155,7 @@ class Inputs:
         self, cast: Callable[[dict[str, torch.Tensor]], Batch], batch_size: int
     ) -> Generator[Batch, None, None]:
         """Yield all rows in order and cast, as many at once as are scored."""
-        step = self.evaluation_rows(batch_size)
+        step = batch_size if self.n_rows <= batch_size else self.evaluation_rows(batch_size)  # never fewer
         if self.n_rows <= step:
             yield cast(self.take(ALL))
             return
