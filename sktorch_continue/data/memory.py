@@ -93,14 +93,13 @@ class Seen:
 
 def _smallest(hashes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the `n` smallest distinct hashes, or all, ascending, and where each stands first; sorting all is slow."""
-    some = np.arange(len(hashes))
     if len(hashes) > 4 * n:  # a few of them tell below which number there are enough
         some = np.flatnonzero(hashes <= np.partition(hashes[: 16 * n], 2 * n)[2 * n])
-    keys, first = np.unique(hashes[some], return_index=True)
-    if len(keys) < n and len(some) < len(hashes):  # few are distinct
-        keys, first = np.unique(hashes, return_index=True)
-        some = np.arange(len(hashes))
-    return keys[:n], some[first[:n]]
+        keys, first = np.unique(hashes[some], return_index=True)
+        if len(keys) >= n:  # else few are distinct
+            return keys[:n], some[first[:n]]
+    keys, first = np.unique(hashes, return_index=True)
+    return keys[:n], first[:n]
 
 
 def kept_rows(columns: np.ndarray) -> int:

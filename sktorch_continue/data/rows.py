@@ -44,7 +44,6 @@ class RowIdentities:
         self.encoded = encoded
         self._places: np.ndarray | None = None  # as they came; a number for each would take as much as its hash
         self.hashes = self._summed() if inputs.sums is None else self._completed(inputs.sums, inputs.widths)
-        _scramble(self.hashes)
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -55,6 +54,7 @@ class RowIdentities:
             rows = slice(start, min(start + step, len(sums)))
             sums[rows], width = input_sums(self._inputs.peek(rows), n_targets)
             sums[rows] += target_sums(self.encoded[rows], width)
+            _scramble(sums[rows])  # piece by piece: what lies between takes no memory
         return sums
 
     def _completed(self, known: np.ndarray, widths: np.ndarray) -> np.ndarray:
@@ -62,6 +62,7 @@ class RowIdentities:
         for width in np.unique(widths):
             rows = widths == width
             sums[rows] += target_sums(self.encoded[rows], int(width))
+        _scramble(sums)
         return sums
 
     @property
@@ -212,5 +213,5 @@ def fingerprint(*arrays: np.ndarray | None) -> str:
     """Return 16 hexadecimal digits that change with any value, and with the order, of the arrays."""
     digest = hashlib.blake2b(digest_size=8)
     for array in arrays:
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
     return digest.hexdigest()

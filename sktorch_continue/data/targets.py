@@ -100,7 +100,7 @@ class ClassTarget:
             return None
         if kind in "iu" and len(labels) and np.array_equal(self.classes, np.arange(self.n_outputs)):
             plain = labels.min() >= 0 and labels.max() < self.n_outputs
-            return labels.astype(np.int64) if plain else None
+            return labels.astype(np.int64, copy=False) if plain else None
         positions = np.minimum(np.searchsorted(self.classes, labels), self.n_outputs - 1)
         return positions.astype(np.int64) if (self.classes[positions] == labels).all() else None
 
@@ -138,7 +138,7 @@ def distinct_labels(y: Any) -> np.ndarray:
     if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y):
         lowest, highest = int(y.min()), int(y.max())
         if highest - lowest < FEW_LABELS and abs(lowest) < LARGE:
-            found = np.flatnonzero(np.bincount(y.astype(np.int64) - lowest))
+            found = np.flatnonzero(np.bincount(y.astype(np.int64, copy=False) - lowest if lowest else y))
             if 2 * len(found) <= len(y):  # scikit-learn warns of more
                 return (found + lowest).astype(y.dtype)
     return np.unique(check_labels(y, warn=False))
