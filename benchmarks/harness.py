@@ -21,6 +21,7 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 OURS = "sktorch_continue"
 LIBRARIES = ("torch", "numpy", "scikit-learn", "skorch", "joblib", "safetensors")
+REST = 0.1  # seconds
 NAMES = ("case", "threads", "over", "ratio", "quartiles", "best over best", "CPU", "bar", "", "ours", "peer", "rounds")
 COLUMNS = f"| {' | '.join(NAMES)} |\n{'|---' * len(NAMES)}|"
 
@@ -162,7 +163,8 @@ def take_turns(sides: Mapping[str, Callable[[], Any]], rounds: int, calls: int =
         turn = i % len(names)
         for name in names[turn:] + names[:turn]:
             side = sides[name]
-            gc.collect()  # the garbage of one side is not to be paid by another
+            gc.collect()  # the garbage of one side is not to be paid by another,
+            time.sleep(REST)  # nor are its threads, which spin for a while before they sleep
             begun, used = time.perf_counter(), time.process_time()
             for _ in range(calls):
                 side()
