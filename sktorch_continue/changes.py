@@ -232,7 +232,7 @@ def _replace_optimizer(run: Run, *, keep_moments: bool) -> None:
         keeper = "the optimizer keeps" if schedule is None else f"lr_scheduler {type(schedule).__name__} sets"
         raise ContinuationError(
             f"{keeper} the learning rates of {was} parameter groups, but the new optimizer has {now}; give one with "
-            f"as many groups, another lr_scheduler with it, or fit a new run"
+            "as many groups, another lr_scheduler with it, or fit a new run"
         )
     if keep_moments:
         run.optimizer.state.update({p: s for p, s in before.state.items() if p in set(run.module.parameters())})

@@ -96,9 +96,10 @@ class Layers:
 
     @property
     def listened_to(self) -> bool:
-        """Whether somebody is called when a parameter gets its gradient."""
+        """Whether somebody is called when a parameter gets its gradient, or by every module there is."""
         parameters = [parameter for layer in self._found for parameter in layer._parameters.values()]
-        return any(p is not None and (p._backward_hooks or p._post_accumulate_grad_hooks) for p in parameters)
+        hooked = any(p is not None and (p._backward_hooks or p._post_accumulate_grad_hooks) for p in parameters)
+        return hooked or _somebody_hears_all()
 
     @property
     def forward(self) -> Forward:

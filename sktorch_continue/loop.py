@@ -43,7 +43,6 @@ from sktorch_continue.progress import BegunEpoch
 from sktorch_continue.run import Run
 from sktorch_continue.session import Session
 
-Backward = Callable[..., Any]
 STEP_HOOKS = ("on_step_begin", "on_gradients", "on_step_end")
 
 
@@ -194,7 +193,7 @@ def _clear_gradients(run: Run) -> None:
 
 
 class Stepper:
-    """One optimizer step, with everything it needs looked up once per call.
+    """The steps of a call, with everything they need looked up as seldom as it may change.
 
     Parameters
     ----------
@@ -295,15 +294,10 @@ class Stepper:
         if self._run.grad_scaler is not None:
             self._run.renew_scaler()
 
-    def _backward(self) -> Backward:
+    def _backward(self) -> Callable[..., Any]:
         """Return what computes the gradients and the loss of a batch: a number, or a tensor that is read late."""
         run, progress, parameters, noise = self._run, self._run.progress, self._run.parameters, self._noise
-        draws, others_act, check_finite, reads_late = (
-            self._draws,
-            self._others_act,
-            self._check_finite,
-            self._reads_late,
-        )
+        draws, others_act, reads_late, check = self._draws, self._others_act, self._reads_late, self._check_finite
         loss_of, gradients, on_gradients, autocast = self._loss, self._gradients, self._on_gradients, self._autocast
 
         def backward(inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None, again: bool = False) -> Any:
@@ -316,7 +310,7 @@ class Stepper:
             with autocast:
                 loss = loss_of(self._forward(inputs), target, weight)
             value: Any = loss.detach() if reads_late else loss.item()
-            if check_finite and not again and not math.isfinite(value):
+            if check and not again and not math.isfinite(value):
                 raise NonFiniteLossError(self._not_finite(value))
             gradients(loss)
             for hook in on_gradients:
@@ -326,7 +320,7 @@ class Stepper:
         return backward
 
     def _step_with_closure(
-        self, backward: Backward, inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None
+        self, backward: Callable[..., Any], inputs: Batch, target: torch.Tensor, weight: torch.Tensor | None
     ) -> Any:
         """Step an optimizer that evaluates the loss several times; every time with the same noise."""
         values: list[Any] = []

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from sktorch_continue import mixed_precision, modules, optimizers, schedules, streams, threads
+from sktorch_continue import mixed_precision, modules, optimizers, schedules, shortcuts, streams, threads
 from sktorch_continue.callbacks import Callback
 from sktorch_continue.criteria import build_criterion
 from sktorch_continue.data import HeldOut
@@ -123,20 +123,24 @@ class Run:
         return optimizers.trainable(self.module, self.criterion)
 
     @property
+    def _layers(self) -> tuple[Layers, Layers]:
+        return Layers(self.module), Layers(self.criterion)
+
+    @property
     def is_of_torch(self) -> bool:
-        """Whether a step runs no code but torch's own."""
-        own = Layers(self.module).of_torch and Layers(self.criterion).of_torch
-        return own and type(self.optimizer).__module__.startswith("torch.optim.")
+        """Whether module and criterion run no code but torch's own."""
+        return all(layers.of_torch for layers in self._layers)
 
     @property
     def is_torch_alone(self) -> bool:
         """Whether a step runs no code but torch's own, and nobody is told of it either."""
-        return self.is_of_torch and not (Layers(self.module).listened_to or Layers(self.criterion).listened_to)
+        told = any(layers.listened_to for layers in self._layers)
+        return self.is_of_torch and not told and shortcuts.runs_alone(self.optimizer)
 
     @property
     def never_draws(self) -> bool:
         """Whether it is known that no layer draws random numbers."""
-        return Layers(self.module).never_draw and Layers(self.criterion).never_draw
+        return all(layers.never_draw for layers in self._layers)
 
     @property
     def precision(self) -> Precision:

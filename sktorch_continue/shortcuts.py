@@ -182,11 +182,16 @@ def _hooks_of_all() -> bool:
     return bool(of_torch._global_optimizer_pre_hooks or of_torch._global_optimizer_post_hooks)
 
 
-def _can_be_short(optimizer: Optimizer) -> bool:
-    """Tell whether ``step`` is torch's own, and means the fused operation alone."""
+def runs_alone(optimizer: Optimizer) -> bool:
+    """Tell whether ``step`` is torch's own, and nobody is called by it."""
     hooks = (_hooks_of_all(), optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     own = "step" not in vars(optimizer) or hasattr(optimizer.step, "_wrapped_by_lr_sched")
-    return own and not any(hooks) and all(_is_plainly_fused(group) for group in optimizer.param_groups)
+    return own and not any(hooks) and type(optimizer).__module__.startswith("torch.optim.")
+
+
+def _can_be_short(optimizer: Optimizer) -> bool:
+    """Tell whether ``step`` means the fused operation alone."""
+    return runs_alone(optimizer) and all(_is_plainly_fused(group) for group in optimizer.param_groups)
 
 
 def _is_plainly_fused(group: Mapping[str, Any]) -> bool:

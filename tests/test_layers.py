@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 from collections.abc import Callable
@@ -249,13 +250,42 @@ def with_noise_on_gradients() -> nn.Module:
     return module
 
 
-def test_who_is_told_of_a_gradient_may_draw() -> None:
-    """A hook on a parameter is no layer, and what it draws is as exact after a cut as what a layer does."""
-    whole, cut = (TorchClassifier(with_noise_on_gradients, batch_size=8, random_state=0) for _ in range(2))
-    whole.set_params(max_epochs=3).fit(X, Y)
-    cut.set_params(max_epochs=1).fit(X, Y)
-    random.seed(3)
-    cut.continue_fit(X, Y, max_epochs=2)
+def with_noise_after_steps(parameters: Any, lr: float) -> torch.optim.Optimizer:
+    """Return an optimizer of torch's with a hook that adds noise to the weights, as Langevin dynamics does."""
+    optimizer = torch.optim.SGD(parameters, lr=lr)
+
+    def noisy(stepped: torch.optim.Optimizer, *_: Any) -> None:
+        for parameter in stepped.param_groups[0]["params"]:
+            parameter.data.add_(0.1 * torch.randn_like(parameter) + random.random())
+
+    optimizer.register_step_post_hook(noisy)
+    return optimizer
+
+
+def noise_on_every_output(layer: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    """Add noise, as somebody may who listens to all modules."""
+    return output + 0.1 * torch.randn_like(output) + random.random()
+
+
+LISTENERS: dict[str, dict[str, Any]] = {
+    "to a gradient": {"module": with_noise_on_gradients},
+    "to the optimizer": {"module": nn.Sequential(nn.Linear(4, 3)), "optimizer": with_noise_after_steps},
+    "to all modules": {"module": nn.Sequential(nn.Linear(4, 3))},
+}
+
+
+@pytest.mark.parametrize("to", LISTENERS)
+def test_who_listens_may_draw(to: str) -> None:
+    """A hook is no layer, and what it draws is as exact after a cut as what a layer does."""
+    whole, cut = (TorchClassifier(**LISTENERS[to], batch_size=8, random_state=0) for _ in range(2))
+    with contextlib.ExitStack() as listening:
+        if to == "to all modules":
+            listening.callback(register_module_forward_hook(noise_on_every_output).remove)
+        whole.set_params(max_epochs=3).fit(X, Y)
+        cut.set_params(max_epochs=1).fit(X, Y)
+        random.seed(3)
+        torch.manual_seed(3)
+        cut.continue_fit(X, Y, max_epochs=2)
     assert_same_run(whole, cut, X)
 
 

@@ -135,7 +135,7 @@ def check_labels(y: Any, *, warn: bool = True) -> np.ndarray:
 
 def distinct_labels(y: Any) -> np.ndarray:
     """Return the labels in y, sorted; those that are plainly a few whole numbers are counted, which takes a tenth."""
-    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu" and len(y):
+    if _is_whole(y) and len(y):
         lowest, highest = int(y.min()), int(y.max())
         if highest - lowest < FEW_LABELS and abs(lowest) < LARGE:
             found = np.flatnonzero(np.bincount(y.astype(np.int64, copy=False) - lowest if lowest else y))
@@ -144,10 +144,15 @@ def distinct_labels(y: Any) -> np.ndarray:
     return np.unique(check_labels(y, warn=False))
 
 
+def _is_whole(y: Any) -> bool:
+    """Tell whether y is a plain array of whole numbers, in which a check would find nothing."""
+    return type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu"
+
+
 def check_column(y: Any, *, warn: bool = True) -> np.ndarray:
     """Return y of shape (n_samples,), refusing NaN; a column is flattened, and told."""
-    if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biu":
-        return y
+    if _is_whole(y):
+        return np.asarray(y)
     check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
     return np.asarray(column_or_1d(y, warn=warn))
 
